@@ -11,7 +11,7 @@ from probe.command_line import file
 
 if TYPE_CHECKING:
     from probe.capture.user_arrays import Shape
-    from probe.cli.comparing import Comparing
+    from probe.cli.comparing_options import Comparing
 
 __all__ = [
     *("Arguments", "drawn", "recording_command", "refuse_contradictions"),

@@ -8,7 +8,7 @@ from probe.command_line import drawing
 
 if TYPE_CHECKING:
     from probe.cli.arguments import Arguments
-    from probe.cli.comparing import Comparing
+    from probe.cli.comparing_options import Comparing
 
 __all__ = ["input_of", "words_of_input"]
 

@@ -15,8 +15,8 @@ import click
 
 from probe import __version__, printable
 from probe.cli.arguments import Arguments, refuse_contradictions
-from probe.cli.comparing import Comparing
-from probe.cli.comparing import parameters as of_comparing
+from probe.cli.comparing_options import Comparing
+from probe.cli.comparing_options import parameters as of_comparing
 from probe.cli.options import (
     FileCommand,
     parameters,

@@ -39,6 +39,11 @@ class SideRun(NamedTuple):
                 f"{source} contains only arrays, so no layer runs on other values (replace=, "
                 "--replace): give the model"
             )
+        if self.last is not None:
+            raise BadInput(
+                f"{source} contains only arrays, which are in no blocks: leave layers (--layers) "
+                "out, and give the arrays of those layers alone"
+            )
 
     def recorded(
         self, model: Model, arrays: Sequence[np.ndarray]

@@ -114,6 +114,8 @@ def test_advice_is_that_of_the_command(probe, models, tmp_path):
     a, b = models
     torch.save(torch.nn.Linear(3, 2).state_dict(), tmp_path / "state.pt")
     np.save(tmp_path / "x.npy", np.ones(3))
+    library.record(str(a), None, str(tmp_path / "run.npz"))
+    first, y = library.open_model(str(a)).layers[0].name, tmp_path / "x.npy"
     for given, words in (
         (("compare", tmp_path / "state.pt", b), "--a-factory 'package.module:Net'"),
         (("compare", b, tmp_path / "state.pt"), "--b-factory 'package.module:Net'"),
@@ -122,6 +124,12 @@ def test_advice_is_that_of_the_command(probe, models, tmp_path):
         ((a, "conv2d"), "a layer is given by --layer conv2d"),
         (("compare", tmp_path / "x.npy", b), "is a NumPy array and no model: give it with --input"),
         (("compare", a, b, "--text", "x"), "A: a text can only be the input of"),
+        (("compare", a, b, "--replace-b", f"{first}={y}"), "B: your values of"),
+        (
+            ("compare", tmp_path / "run.npz", a, "--replace", f"{first}={y}"),
+            "(replace=, --replace)",
+        ),
+        (("compare", a, tmp_path / "run.npz", "--replace-b", f"{first}={y}"), "--replace-b)"),
         (("compare", a, b, "--rtol", "0"), "--rtol needs --atol"),
         (("compare", a, b, "--arg", "flag=True"), "which only a PyTorch module takes"),
     ):

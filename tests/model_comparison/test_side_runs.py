@@ -66,6 +66,8 @@ def test_a_model_without_blocks_is_refused():
     net = torch.nn.Linear(6, 2)
     with pytest.raises(BadInput, match="no layer of A has the number of one in its name"):
         probe.compare(net, net, X, layers="0-1")
+    with pytest.raises(BadInput, match="contains only arrays, which are in no blocks"):
+        probe.compare(net, {"": X}, X, layers="0-1")
 
 
 def test_what_lies_within_a_tolerance_is_no_difference(nets):

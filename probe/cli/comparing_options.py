@@ -1,0 +1,188 @@
+"""What can be given to ``probe compare A B``: its arguments and options."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from probe.cli.option_values import shapes
+from probe.cli.options import options_of, replace_option
+
+__all__ = ["Comparing", "parameters"]
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """What was given on the command line; the fields are named as the options."""
+
+    a: str
+    b: str
+    input: str | None = None
+    input_b: str | None = None
+    text: str | None = None
+    arg: tuple[tuple[str, Any], ...] = ()
+    dtype: str | None = None
+    image_layout: str | None = None
+    scale: float | None = None
+    seed: int | None = None
+    shape: tuple[tuple[int, ...], ...] = ()
+    pairs: str | None = None
+    save_pairs: str | None = None
+    types: str | None = None
+    layers: str | None = None
+    replace: tuple[tuple[str, str], ...] = ()
+    replace_b: tuple[tuple[str, str], ...] = ()
+    strict: bool = False
+    rtol: float | None = None
+    atol: float | None = None
+    no_search: bool = False
+    thorough: bool = False
+    a_factory: str | None = None
+    b_factory: str | None = None
+    a_imports: tuple[str, ...] = ()
+    b_imports: tuple[str, ...] = ()
+    device: str | None = None
+    trust: bool = False
+    json: str | None = None
+    html: str | None = None
+    junit: str | None = None
+    model_explorer: str | None = None
+    color: str | None = None
+    quiet: bool = False
+    verbose: bool = False
+
+    def is_given(self, name: str) -> bool:
+        """Whether an option was given."""
+        value = getattr(self, name)
+        return value is not None and value is not False and value != ()
+
+
+def parameters() -> list[click.Parameter]:
+    """The arguments and options."""
+    return [
+        click.Argument(["a"], metavar="A"),
+        click.Argument(["b"], metavar="B"),
+        *_what_is_compared(),
+        *_tolerances(),
+        *_of_checking("Your values", "no_search", "thorough"),
+        *_how_models_are_opened(),
+        *_what_is_written(),
+        *_of_checking("Output", "color", "quiet", "verbose"),
+    ]
+
+
+def _of_checking(group: str, *names: str) -> list[click.Option]:
+    """Those of ``probe FILE`` that this command has too."""
+    return [option for option in options_of(group) if option.name in names]
+
+
+def _what_is_compared() -> list[click.Option]:
+    return [
+        click.Option(
+            ["--input"],
+            metavar="FILE",
+            help="A's input: .npy, .npz (arrays by input name), .txt, .csv, .dat, .bin, .png or "
+            ".jpg. B gets the same values, with the axes in its own order.",
+        ),
+        click.Option(["--input-b"], metavar="FILE", help="B's own input, if it differs from A's."),
+        *_of_checking("Input", "text", "seed", "arg", "dtype", "image_layout", "scale"),
+        click.Option(
+            ["--shape"],
+            multiple=True,
+            callback=shapes,
+            metavar="1,3,224,224",
+            help="Shape of the random input of A; repeat the option for each input.",
+        ),
+        click.Option(
+            ["--pairs"],
+            metavar="FILE",
+            help="JSON file of the layers of A and B that correspond, as --save-pairs writes it.",
+        ),
+        click.Option(
+            ["--save-pairs"],
+            metavar="FILE",
+            help="Write the pairs of layers that probe found, to edit and give to --pairs.",
+        ),
+        click.Option(
+            ["--types"],
+            metavar="FILE",
+            help="Fixed-point types planned for the layers, as hls4ml's configuration has them "
+            "(JSON): values outside their range are reported.",
+        ),
+        click.Option(
+            ["--layers"],
+            metavar="0-3",
+            help="Compare only the first blocks (model.layers.3.mlp is in block 3): the layers "
+            "after them are neither run nor read.",
+        ),
+        replace_option("--replace", "A"),
+        replace_option("--replace-b", "B"),
+        click.Option(
+            ["--strict"],
+            is_flag=True,
+            help="Exit with status 2 if a layer of A or B corresponds to none of the other model.",
+        ),
+    ]
+
+
+def _tolerances() -> list[click.Option]:
+    return [
+        click.Option(
+            ["--rtol"],
+            type=float,
+            help="Relative tolerance: a difference within atol + rtol x |A's value| is none, even "
+            "if rounding does not explain it; needs --atol.",
+        ),
+        click.Option(["--atol"], type=float, help="Absolute tolerance; needs --rtol."),
+    ]
+
+
+def _how_models_are_opened() -> list[click.Option]:
+    return [
+        _factory("a"),
+        _factory("b"),
+        _import("a"),
+        _import("b"),
+        click.Option(
+            ["--device"], metavar="cuda|mps|cpu", help="Where both models run.  [default: cpu]"
+        ),
+        click.Option(
+            ["--trust"],
+            is_flag=True,
+            help="Allow code embedded in the files to run (trusted files only).",
+        ),
+    ]
+
+
+def _what_is_written() -> list[click.Option]:
+    return [
+        click.Option(
+            ["--json"], metavar="FILE|-", help="Write the comparison as JSON, or print it (-)."
+        ),
+        click.Option(["--html"], metavar="FILE", help="Write the comparison as one HTML page."),
+        click.Option(
+            ["--junit"], metavar="FILE", help="Write JUnit XML with a test case for each pair."
+        ),
+        click.Option(
+            ["--model-explorer"],
+            metavar="DIR",
+            help="Write both graphs, the errors and the pairs as files that Model Explorer opens.",
+        ),
+    ]
+
+
+def _factory(model: str) -> click.Option:
+    return click.Option(
+        [f"--{model}-factory"],
+        metavar="PKG.MOD:NET",
+        help=f"Callable that builds {model.upper()}'s PyTorch module, such as net.py:Net.",
+    )
+
+
+def _import(model: str) -> click.Option:
+    return click.Option(
+        [f"--{model}-import", f"{model}_imports"],
+        multiple=True,
+        metavar="MODULE",
+        help=f"Python module to import before {model.upper()} is opened.",
+    )
