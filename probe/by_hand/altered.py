@@ -179,34 +179,31 @@ _ROUNDED = (
 
 
 def _on_grid(value: Value, exact: np.ndarray, other: np.ndarray) -> Value | None:
-    """Rounded to multiples of a power of two, and clipped where it goes beyond an end."""
-    finest = -np.log2(np.abs(other[other != 0]).min())
-    for bits in range(-8, int(min(max(finest, 0) + 1, 24)) + 8):
-        step = 2.0**-bits
-        if not np.array_equal(np.rint(other / step), other / step):
+    """Rounded to multiples of a power of two or of ten, and clipped where it goes beyond an end."""
+    for step in _STEPS:
+        whole = np.rint(other / step)
+        if not np.allclose(whole * step, other, rtol=1e-9, atol=0):
             continue
+        low, high = whole.min(), whole.max()
         for text, rounded in _ROUNDED:
-            made = step * rounded(exact / step)
-            clipped = np.clip(made, other.min(), other.max())
-            words = f"{number(step)} * {text.format(x=f'{value.at(PRODUCT)} / {number(step)}')}"
-            if np.array_equal(made, other):
-                return replace(value, text=words, level=PRODUCT)
-            if np.array_equal(clipped, other):
-                ends = f"{number(other.min())}, {number(other.max())}"
-                return replace(value, text=f"np.clip({words}, {ends})", level=ATOM)
-        return None
+            made = rounded(exact / step)
+            words = text.format(x=f"{value.at(PRODUCT)} / {number(step)}")
+            if np.array_equal(made, whole):
+                return replace(value, text=f"{number(step)} * {words}", level=PRODUCT)
+            if np.array_equal(np.clip(made, low, high), whole):
+                words = f"np.clip({words}, {number(low)}, {number(high)})"
+                return replace(value, text=f"{number(step)} * {words}", level=PRODUCT)
     return None
+
+
+_STEPS = (*(2.0**bits for bits in range(4, -20, -1)), *(10.0**-digits for digits in range(1, 7)))
 
 
 def _times(value: Value, factor: float) -> Value:
     if factor == -1:
         return replace(value, text=f"-{value.at(POWER)}", level=POWER)
-    inverse = 1 / factor if factor else math.inf
-    if (
-        math.isfinite(inverse)
-        and abs(inverse - round(inverse)) < 1e-6 * abs(inverse)
-        and abs(inverse) > 1.5
-    ):
+    inverse = 1 / factor if factor else 0.0
+    if abs(inverse) > 1.5 and abs(inverse - round(inverse)) < 1e-6 * abs(inverse):
         text = f"{value.at(PRODUCT)} / {round(inverse)}"
     else:
         text = f"{value.at(PRODUCT)} * {_short(factor)}"

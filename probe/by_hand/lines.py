@@ -3,7 +3,7 @@ the mistake in it."""
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ __all__ = ["MistakeLines", "mistake_lines"]
 MistakeLines = tuple[tuple[str, str], ...]
 """What yours does and what the layer does, a line each; "" where one of them has no such line."""
 
-_MOST = 6
+_MOST = 8
 """So many lines still show a mistake, more of them another layer."""
 _FITTED = 1e-5
 """How far a value may lie from what the mistake gives, as a share of the largest: numbers that were
@@ -70,7 +70,7 @@ def _named_alike(wrong: Sequence[str], right: Sequence[str]) -> list[str]:
     own = {text: name for name, _, text in (line.partition(" = ") for line in right)}
     names: dict[str, str] = {}
     found = []
-    for line in wrong:
+    for at, line in enumerate(wrong):
         target, assigned, text = line.partition(" = ")
         for name, other in names.items():
             text = re.sub(rf"\b{name}\b", other, text)
@@ -78,8 +78,27 @@ def _named_alike(wrong: Sequence[str], right: Sequence[str]) -> list[str]:
             names.pop(target, None)
             if own.get(text, target) != target:
                 names[target] = target = own[text]
+            elif target not in own.values():
+                whole = _in_place(target, text, wrong[at + 1 :], own, names)
+                if whole:
+                    names[target] = target = whole
         found.append(f"{target}{assigned}{text}")
     return found
+
+
+def _in_place(
+    target: str, text: str, behind: Sequence[str], own: Mapping[str, str], names: Mapping[str, str]
+) -> str:
+    """The name that a line of the mistake's own changes, where what follows takes that in its
+    place; "" where none does."""
+    taker = next((line for line in behind if re.search(rf"\b{target}\b", line)), "")
+    taker = taker.partition(" = ")[2]
+    for name, other in names.items():
+        taker = re.sub(rf"\b{name}\b", other, taker)
+    for name in dict.fromkeys(re.findall(r"\b[a-zA-Z_]\w*\b", text)):
+        if name in own.values() and re.sub(rf"\b{target}\b", name, taker) in own:
+            return str(name)
+    return ""
 
 
 def _pairs(wrong: Sequence[str], right: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -90,7 +109,8 @@ def _pairs(wrong: Sequence[str], right: Sequence[str]) -> Iterator[tuple[str, st
         same = next((other for other in layers if other.partition(" = ")[0] == target), "")
         if same:
             layers.remove(same)
-        yield line.strip(), same.strip()
+        if line != same:
+            yield line.strip(), same.strip()
     yield from (("", line.strip()) for line in layers)
 
 

@@ -50,6 +50,9 @@ class MistakeWriter(HandWriter):
         for known in (own, *self._weights.others(own)):
             if np.array_equal(known.value, array):
                 return self.weight(known)
+            if known is not own and np.array_equal(known.effective, weight.effective):
+                self.weight(known)
+                return self._weights.value(weight, str(self._weights.known(known)))
         if own.stored is not None and np.array_equal(own.to_op(own.stored), array):
             return self._weights.value(own, self._stored_name(own))
         found = expressed(value, own.value, array)
@@ -121,7 +124,7 @@ class MistakeWriter(HandWriter):
     def _write_op(self, op: Op, taken: Sequence[Value]) -> Any:
         sources = self.computation.steps[self.position].sources(self.position)
         arrays = [ref.of(self.computation.inputs, self.computation.values) for ref in sources]
-        self._taken = [*zip(taken, map(np.asarray, arrays), strict=True)]
+        self._taken = [*zip(taken, map(_wide, arrays), strict=True)]
         if is_written(op):
             return super()._write_op(op, taken)
         return self._expressed(self.position)
@@ -135,3 +138,9 @@ class MistakeWriter(HandWriter):
             if found is not None:
                 return found
         raise Unwritten("an op of the mistake")
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    """Floats in float64, as ops compute."""
+    array = np.asarray(array)
+    return array.astype(np.float64) if array.dtype.kind == "f" else array

@@ -1,5 +1,6 @@
 """A mistake that was found as lines of the layer's script: what yours does, what it should do."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -111,11 +112,22 @@ def _sites_of(healthy: Computation, steps: Steps) -> tuple[Site, ...]:
     """The same of the steps of an edited layer: a new one belongs to the call before it."""
     if not healthy.sites:
         return ()
-    known = {id(step.op): site for step, site in zip(healthy.steps, healthy.sites, strict=True)}
-    same = len(steps) == len(healthy.steps)
+    matcher = difflib.SequenceMatcher(
+        None, [*map(_key, healthy.steps)], [*map(_key, steps)], autojunk=False
+    )
+    known = {
+        mine + k: healthy.sites[own + k]
+        for own, mine, size in matcher.get_matching_blocks()
+        for k in range(size)
+    }
+    by_op = {id(step.op): site for step, site in zip(healthy.steps, healthy.sites, strict=True)}
     found: list[Site] = []
     for position, step in enumerate(steps):
         before = found[-1] if found else healthy.sites[0]
-        here = healthy.sites[position] if same else before
-        found.append(known.get(id(step.op), here))
+        found.append(by_op.get(id(step.op)) or known.get(position) or before)
     return tuple(found)
+
+
+def _key(step: Step) -> str:
+    """Equal for ops that are alike."""
+    return f"{type(step.op).__name__} {getattr(step.op, 'perm', '')}"

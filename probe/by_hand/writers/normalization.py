@@ -2,7 +2,7 @@
 
 from probe import ops
 from probe.by_hand.registry import writes
-from probe.by_hand.values import PRODUCT, SUM, Value, as_tuple, number
+from probe.by_hand.values import ATOM, PRODUCT, SUM, Value, as_tuple, number
 from probe.by_hand.writer import HandWriter
 from probe.by_hand.writers.linear import along
 from probe.ops.weight import Weight
@@ -77,7 +77,7 @@ def _spread(w: HandWriter, weight: Weight, axes: list[int], rank: int) -> str:
     """A parameter that broadcasts along these axes, in their order."""
     vector = w.plain(w.weight(weight))
     order = sorted(range(len(axes)), key=lambda k: axes[k])
-    text = vector.text
+    text = vector.at(ATOM)
     if order != list(range(len(axes))):
         text += f".transpose{as_tuple(order)}"
     first = min(axes)
