@@ -319,6 +319,20 @@ def test_what_an_input_may_be_off_is_allowed_for(name):
                     assert (far <= 1.000001 * bound).all()
 
 
+@pytest.mark.parametrize("name", EVERY)
+def test_operands_that_are_rounded_first_are_allowed_for(name):
+    op, inputs = named(name)
+    outputs = op.run_float64(*inputs)
+    evaluated = Evaluated(inputs, (None,) * len(inputs), outputs)
+    plain, cast = (
+        op.error_bound(evaluated, replace(FLOAT32, casts=casts)) for casts in (False, True)
+    )
+    for bound, least in zip(cast, plain, strict=True):
+        assert (bound >= 0.999 * least).all()
+    if isinstance(op, ops.Sum | ops.Attention | ops.Recurrence):
+        assert (cast[0] > 1.02 * plain[0]).any()
+
+
 def what_it_says_of_itself(op, inputs, y):
     """Its output's shape, samples that are apart, and elements by themselves."""
     assert op.output_shape([x.shape for x in inputs]) in (None, y.shape)
