@@ -57,7 +57,8 @@ def compare(
             mapping, a folder of .npy, an .npz): outputs alone, as another program wrote them.
         b: What is compared with it, in the same forms.
         x: A's input, as for ``probe.check``. None: random.
-        x_b: B's own input. None: A's, in the order of axes that B's input shapes want.
+        x_b: B's own input. None: A's, by name, by shape or in order, in the order of axes and the
+            batch that B's input shapes want.
         pairs: Layers that stand for one another: names of A and B, or a JSON file of such.
         strict: Whether a layer without a partner leaves the comparison unchecked at best.
         shape: As for ``probe.check``.

@@ -273,3 +273,16 @@ def test_a_literal_takes_a_place_and_the_arrays_the_others():
     arguments, found = CallArguments((Slot(0),), {"a": 4.0}), []
     model.called_with(arguments).run([X], None, found.append)
     assert np.array_equal(found[-1].outputs[0], 4 - X)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")
+def test_the_names_of_the_arrays_of_a_call():
+    model = probe.open_model(Every())
+    in_order = model.argument_names()
+    assert in_order[:2] == ("a", "b") and model.output_names() == ()
+    named = CallArguments((Slot(1),), {"y": Slot(0), "c": 0.5})
+    assert model.called_with(named).argument_names() == ("y", "a")
+    nested = CallArguments((Slot(0), [Slot(1), Slot(2)]), {"y": Slot(3)})
+    assert model.called_with(nested).argument_names() == ("a", "", "", "y")
+    scripted = torch.jit.script(torch.nn.Bilinear(2, 2, 1))
+    assert probe.open_model(scripted).argument_names() == ("input1", "input2")
