@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.capture.model_inputs import Bound, bind
 from probe.capture.user_arrays import InputArgument, Inputs, Shape
-from probe.errors import BadInput
+from probe.errors import BadInput, ForwardFailed
 from probe.model import Model, recorded
 from probe.model_comparison.sides import ArraysAlone, Side
 
@@ -49,18 +49,24 @@ def batches(
 ) -> Iterator[Batch]:
     """The slices that a fixed batch of A or B allows, or else all in one. BadInput where the number
     of samples allows none."""
-    fixed = {} if isinstance(a, ArraysAlone) else _fixed(a, b)
-    if isinstance(a, ArraysAlone) or not fixed:
+    declared = {
+        side: size for side, model in zip(Side, (a, b), strict=True) for size in _batch(model)
+    }
+    if isinstance(a, ArraysAlone) or isinstance(b, ArraysAlone) or not declared:
         yield Batch(x, x_b, shape)
         return
+    bound = bind(a, x, shape, seed)
+    counts = {array.shape[0] for array in bound.arrays if array.ndim}
+    fixed = declared
+    if not counts <= {*declared.values()} or len({*declared.values()}) > 1:
+        models = {Side.A: a, Side.B: b}
+        fixed = {side: size for side, size in declared.items() if _refuses(models[side], size + 1)}
     if len({*fixed.values()}) > 1:
         raise BadInput(
             f"A takes a batch of {fixed[Side.A]} and B one of {fixed[Side.B]}: no input fits both"
         )
-    ((side, size), *_) = fixed.items()
-    bound = bind(a, x, shape, seed)
-    counts = {array.shape[0] for array in bound.arrays if array.ndim}
-    if counts <= {size}:
+    ((side, size), *_) = [*fixed.items()] or [(Side.A, 0)]
+    if counts <= {size} or not size:
         yield Batch(x, x_b, shape)
     elif x is None and shape is None:
         drawn = [(size, *array.shape[1:]) for array in bound.arrays]
@@ -75,17 +81,33 @@ def batches(
         )
 
 
-def _fixed(*models: Model | ArraysAlone) -> dict[Side, int]:
-    """The batches that the models' files fix."""
-    fixed = {}
-    for side, model in zip(Side, models, strict=True):
-        if isinstance(model, ArraysAlone) or recorded(model) is not None:
-            continue
-        sizes = {spec.shape[0] if spec.shape else None for spec in model.inputs or ()}
-        size = next(iter(sizes), None)
-        if len(sizes) == 1 and size:
-            fixed[side] = size
-    return fixed
+def _batch(model: Model | ArraysAlone) -> Iterator[int]:
+    """The batch that a model's inputs are declared with, where all are with one."""
+    if isinstance(model, ArraysAlone) or recorded(model) is not None:
+        return
+    sizes = {spec.shape[0] if spec.shape else None for spec in model.inputs or ()}
+    size = next(iter(sizes), None)
+    if len(sizes) == 1 and size:
+        yield size
+
+
+def _refuses(model: Model, size: int) -> bool:
+    """Whether a model does not run on another batch than the declared one, which may be no more
+    than what is drawn for it."""
+    specs = model.inputs or ()
+    if any(None in spec.shape for spec in specs):
+        return True
+    kinds = (spec.dtype if hasattr(np, spec.dtype) else "float32" for spec in specs)
+    zeros = [
+        np.zeros((size, *(length or 0 for length in spec.shape[1:])), kind)
+        for spec, kind in zip(specs, kinds, strict=True)
+    ]
+    try:
+        bound = bind(model, zeros)
+        bound.model.run(bound.arrays, (), lambda _: None)
+    except (BadInput, ForwardFailed):
+        return True
+    return False
 
 
 def _slices(
