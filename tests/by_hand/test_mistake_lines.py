@@ -14,6 +14,7 @@ from probe import Weight, ops
 from probe.description import Ref, Step
 from probe.diagnosis.lines_of_code import lines_of
 from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.precision.rounding_modes import FixedPointGrid
 from probe.ops.weight import Grid
 from probe.trial.case import Case
 
@@ -145,6 +146,20 @@ def test_weights_are_the_layers_own_with_what_was_done_to_them():
         assert found == ((f"y = x @ {text}", right),)
     case = case_of(kernel, rng.normal(size=(3, 4)))
     assert line(effective) == ()
+
+
+def test_the_line_of_a_grid():
+    case = case_of(Weight("kernel", w := np.eye(4), w), np.linspace(-3, 3, 8).reshape(2, 4))
+    for mode, text in (
+        ("down (floor)", "0.25 * np.floor(y / 0.25)"),
+        ("half to even", "0.25 * np.round(y / 0.25)"),
+        ("half up", "0.25 * np.floor(y / 0.25 + 0.5)"),
+    ):
+        steps = case.appended(FixedPointGrid(0.25, mode))
+        assert lines_of(case, case.edit("", steps)) == ((f"y = {text}", ""),)
+    steps = case.appended(FixedPointGrid(0.25, "towards zero", -2.0, 1.75, True))
+    wrapped = "y = -2 + np.mod(0.25 * np.trunc(y / 0.25) - -2, 3.75)"
+    assert lines_of(case, case.edit("", steps)) == ((wrapped, ""),)
 
 
 def test_what_differs_in_many_lines_is_not_shown():

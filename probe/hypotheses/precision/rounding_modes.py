@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from probe.by_hand.registry import Unwritten, writes
+from probe.by_hand.values import ATOM, PRODUCT, SUM, Value, number
 from probe.ops.base import Elementwise
 
 __all__ = ["MODES", "FixedPointGrid"]
@@ -40,3 +43,31 @@ class FixedPointGrid(Elementwise):
                 span = self.high - self.low
                 return self.low + np.mod(value - self.low, span)
             return np.clip(value, self.low, self.high)
+
+
+_IN_NUMPY = {
+    "half to even": "np.round({x})",
+    "half away from zero": "np.copysign(np.floor(np.abs({x}) + 0.5), {x})",
+    "half up": "np.floor({x} + 0.5)",
+    "down (floor)": "np.floor({x})",
+    "towards zero": "np.trunc({x})",
+}
+"""The modes in a script."""
+
+
+@writes(FixedPointGrid)
+def _by_hand(op: FixedPointGrid, w: Any, x: Value) -> Value:
+    if np.size(op.step) != 1 or not np.all(op.step):
+        raise Unwritten("steps by channel")
+    x = w.named("values", x)
+    step = number(float(np.ravel(op.step)[0]))
+    code = _IN_NUMPY[op.mode].format(x=f"{x.at(PRODUCT)} / {step}")
+    text, level = f"{step} * {code}", PRODUCT
+    low, high = number(op.low), number(op.high)
+    if op.wrap:
+        span = number(op.high - op.low)
+        text, level = f"{low} + np.mod({text} - {low}, {span})", SUM
+    elif np.isfinite(op.low) or np.isfinite(op.high):
+        text, level = f"np.clip({text}, {low}, {high})", ATOM
+    made: Value = w.result(text, level, x.order)
+    return made
