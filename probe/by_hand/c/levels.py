@@ -13,7 +13,7 @@ from probe.by_hand.c.registry import writes
 from probe.by_hand.c.rounding import ROUNDINGS, ending_lines, rounded, rounding_lines
 from probe.by_hand.c.text import axis_letters, indented, nest, point
 
-_FURTHEST = 40
+_FURTHEST = 58
 """By so many bits a point may move."""
 
 

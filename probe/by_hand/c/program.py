@@ -22,8 +22,9 @@ __all__ = ["FIRST_WORDS", "CProgram", "InputFormat", "c_program"]
 FIRST_WORDS = "/* Written by probe: "
 """What the first line of every program begins with, by which it is known as ours."""
 
-_INPUT_BITS, _WEIGHT_BITS, _GRID_BITS = 24, 16, 32
-"""The most bits of an input, of a weight without a grid, and of one with it."""
+_INPUT_BITS, _WEIGHT_BITS, _GRID_BITS, _FLOAT_BITS = 24, 16, 32, 60
+"""The most bits of an input, of a weight without a grid, of one with it, and of an input that the
+layer itself brings to levels first."""
 _MOST = 1 << 20
 """So many numbers a program may hold."""
 
@@ -145,7 +146,8 @@ class CProgram:
             for ref in step.sources(position):
                 if ref.step < 0 and ref.index not in inputs:
                     known = formats[ref.index] if ref.index < len(formats) else None
-                    inputs[ref.index] = self._input(ref.index, known)
+                    most = _FLOAT_BITS if _is_quantized(capture, ref.index, needed) else _INPUT_BITS
+                    inputs[ref.index] = self._input(ref.index, known, most)
                 taken.append(ref.of(inputs, [values.get(k, ()) for k in range(position)]))
             kind = type(step.op).__name__
             if kind in FILES:
@@ -157,12 +159,12 @@ class CProgram:
             values[position] = made if isinstance(made, tuple) else (made,)
         return values[len(steps) - 1]
 
-    def _input(self, index: int, known: InputFormat | None) -> Integers:
+    def _input(self, index: int, known: InputFormat | None, most: int) -> Integers:
         array = self._capture.inputs[index]
         what, names = f"input {index}", self._capture.input_names
         if index < len(names) and names[index]:
             what += f" ({names[index]})"
-        codes, exponent = dyadic(array, what, _INPUT_BITS)
+        codes, exponent = dyadic(array, what, most)
         low, high = int(codes.min(initial=0)), int(codes.max(initial=0))
         words = "the fewest bits that hold this input: another may take more"
         bits = width(low, high)
@@ -277,6 +279,17 @@ def _needed(capture: Capture) -> list[int]:
             found.add(ref.step)
             left += capture.steps[ref.step].sources(ref.step)
     return sorted(found)
+
+
+def _is_quantized(capture: Capture, index: int, needed: Sequence[int]) -> bool:
+    """Whether all that is done to an input is that it is brought to levels."""
+    takers = [
+        capture.steps[position].op
+        for position in needed
+        for ref in capture.steps[position].sources(position)
+        if ref.step < 0 and ref.index == index
+    ]
+    return all(FILES.get(type(op).__name__) == "levels" for op in takers)
 
 
 def _codes(weight: Weight) -> tuple[np.ndarray, int]:

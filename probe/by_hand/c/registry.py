@@ -20,7 +20,7 @@ FILES = {
             "Constant Parameter Transpose Reshape Squeeze Unsqueeze Outputs Slice Pad Concat "
             "Identity Stored"
         ),
-        "window": "MaxPool AveragePool GlobalMaxPool GlobalAveragePool",
+        "window": "MaxPool AveragePool GlobalMaxPool GlobalAveragePool ReduceSum",
     }.items()
     for name in names.split()
 }

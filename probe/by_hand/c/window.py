@@ -180,3 +180,17 @@ def _reduced(
     loops = zip([letters[k] for k in kept], [x.shape[k] for k in kept], strict=True)
     program.step("pool", nest(loops, body), words)
     return made
+
+
+@writes(ops.ReduceSum)
+def _reduce_sum(op: ops.ReduceSum, program: CProgram, x: Integers) -> Integers:
+    axes = [axis % x.values.ndim for axis in op.axes] or list(range(x.values.ndim))
+    count = int(np.prod([x.shape[axis] for axis in axes]))
+    values = np.asarray(x.values.sum(axis=tuple(axes), keepdims=op.keepdims))
+    bounds = min(0, x.low) * count, max(0, x.high) * count
+    parts = (
+        f"{at_least_32(*bounds)} sum = 0;",
+        "sum += {x};",
+        f"({narrowest(*bounds)})sum",
+    )
+    return _reduced(program, x, values, axes, op.keepdims, bounds, parts, 0)

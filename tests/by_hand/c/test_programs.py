@@ -166,6 +166,17 @@ def test_single_ops(tmp_path, case):
         assert is_exact(c_program(capture, formats=[wide]), tmp_path)
 
 
+def test_an_input_that_the_layer_itself_quantises_may_be_floats(tmp_path):
+    x = np.random.default_rng(8).normal(size=X.shape).astype(np.float32)
+    sign, integer = np.array(True), np.array(2)
+    for rounding in ("RND", "TRN", "RND_CONV"):
+        build = Builder((x,))
+        fixed = ops.FixedPoint(sign, integer, np.arange(1, 6), rounding, "WRAP")
+        ref = build.add(conv(), build.add(fixed, Ref(-1)))
+        build.add(ops.ReduceSum(axes=(1,)), ref)
+        assert is_exact(c_program(captured(build, x)), tmp_path)
+
+
 def test_branches(tmp_path):
     build = Builder((X,))
     half = build.add(ops.Affine(gain=0.5, offset=0.0), Ref(-1))
