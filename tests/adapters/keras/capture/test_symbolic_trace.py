@@ -131,26 +131,6 @@ def test_a_lambda_is_followed_where_it_is_trusted(namespace, tmp_path):
     assert report.ok and report.ops[0] == "Exp" and len(report.outputs) == 3, str(report)
 
 
-@pytest.mark.parametrize("rank", [1, 2])
-@pytest.mark.parametrize("implementation", [1, 2])
-@pytest.mark.parametrize("strides", [1, 2])
-def test_locally_connected(rank, implementation, strides):
-    layer = getattr(tf_keras.layers, f"LocallyConnected{rank}D")(
-        5,
-        (3, 2)[:rank],
-        strides=strides,
-        implementation=implementation,
-        activation="tanh",
-        bias_initializer="random_normal",
-    )
-    report = probe.check(
-        layer,
-        layer.name,
-        given=np.random.default_rng(0).normal(size=(2, *(7, 6)[:rank], 3)).astype("float32"),
-    )
-    assert report.ok and len(report.outputs) == 3, str(report)
-
-
 def test_layers_of_a_pipeline_are_checked_one_by_one():
     pipeline = keras.layers.Pipeline(
         [keras.layers.Rescaling(1 / 255, name="scale"), keras.layers.CenterCrop(4, 4, name="crop")],

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tf_keras
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis_examples import examples
@@ -230,3 +231,23 @@ def test_what_runs_only_with_its_functions_compiled_is_said_to():
         probe.ProbeError, match="the same depth: 4 vs 2; it succeeds without capturing"
     ):
         list(probe.sweep(model, GROUPED))
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("implementation", [1, 2])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_locally_connected(rank, implementation, strides):
+    layer = getattr(tf_keras.layers, f"LocallyConnected{rank}D")(
+        5,
+        (3, 2)[:rank],
+        strides=strides,
+        implementation=implementation,
+        activation="tanh",
+        bias_initializer="random_normal",
+    )
+    report = probe.check(
+        layer,
+        layer.name,
+        given=np.random.default_rng(0).normal(size=(2, *(7, 6)[:rank], 3)).astype("float32"),
+    )
+    assert report.ok and len(report.outputs) == 3, str(report)
