@@ -375,3 +375,36 @@ def test_attention_whose_projections_one_side_has_in_one(dynamo, tmp_path):
         net.layers[1].self_attn.in_proj_weight[20] *= 2
     (source,) = probe.compare(str(file), net, x.numpy()).sources
     assert "layers.1.self_attn" in source.b, source
+
+
+class Enlarged(nn.Module):
+    """A last step that only moves elements: channels to pixels, or all in one row."""
+
+    def __init__(self, move):
+        super().__init__()
+        self.conv, self.move = nn.Conv2d(3, 12, 3), move
+
+    def forward(self, x):
+        return self.move(self.conv(x))
+
+
+def depth_to_space(x):
+    n, c, h, w = x.shape
+    moved = x.reshape(n, 2, 2, c // 4, h, w).permute(0, 3, 4, 1, 5, 2)
+    return moved.reshape(n, c // 4, 2 * h, 2 * w)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (lambda x: nn.functional.pixel_shuffle(x, 2), depth_to_space),
+        (lambda x: x.flatten(1), lambda x: x.permute(0, 2, 3, 1).flatten(1)),
+    ],
+)
+def test_a_last_step_that_moves_elements_to_other_places(right, wrong):
+    net, other = Enlarged(right).eval(), Enlarged(wrong).eval()
+    other.load_state_dict(net.state_dict())
+    assert probe.compare(net, net, X).verdict == "agree"
+    found = probe.compare(net, other, X)
+    assert found.verdict == "diverge" and len(found.sources) == 1, found
+    assert not found.sources[0].b[0].startswith("conv"), found

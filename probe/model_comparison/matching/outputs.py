@@ -164,7 +164,7 @@ def _pair_output(state: WalkState, a: Tensor, b: Tensor, reason: SharedReason | 
 def _in_its_axes(state: WalkState, a: Tensor, b: Tensor) -> bool:
     """Whether an output of B has A's axes, or those of another layout, as two of three things
     say: that the channels move, its shape, that the frameworks have different ones. Notes those
-    that it has instead."""
+    that it has instead. False, too, where it has A's elements in another order."""
     x, value = a.value, state.values.get(b)
     if value is None or x.ndim != value.ndim or x.ndim > _LONGEST or _equal(x, value):
         return True
@@ -180,7 +180,12 @@ def _in_its_axes(state: WalkState, a: Tensor, b: Tensor) -> bool:
             state.notes.append(f"output {place} of B is A's with the axes {axes}")
             return True
         return False
-    return True
+    return not _is_rearranged(x, value)
+
+
+def _is_rearranged(x: np.ndarray, value: np.ndarray) -> bool:
+    """Whether one array holds the other's elements in another order, in the same shape."""
+    return x.shape == value.shape and _equal(np.sort(x, axis=None), np.sort(value, axis=None))
 
 
 def _is_given(state: WalkState, known: Tensor, a: Tensor) -> bool:
