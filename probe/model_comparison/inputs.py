@@ -17,8 +17,13 @@ from probe.model_comparison.matching.paired import InputPair
 
 __all__ = ["AInputs", "BInputs", "candidates", "input_names", "own_inputs"]
 
-_LAST_TO_FIRST = {3: (0, 2, 1), 4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
-"""Channels from the last axis to the second."""
+_LAST_TO_FIRST: dict[int, tuple[tuple[int, ...], ...]] = {
+    3: ((0, 2, 1),),
+    4: ((0, 3, 1, 2),),
+    5: ((0, 4, 1, 2, 3), (0, 1, 4, 2, 3)),
+}
+"""Channels from the last axis to the second, or to the third, behind the time of a sequence of
+images."""
 _ORDERED, _TRIED = 5, 3
 """More inputs are not tried in every order; nor so many where only a forward pass tells."""
 
@@ -114,7 +119,7 @@ def candidates(b: Model, a: AInputs) -> Iterator[Iterator[BInputs]]:
     fits = specs is None or all(map(_all_orders, a.arrays, specs))
     if fits or not fitting:
         yield _handed(b, a, in_place, "", literals)
-    for order in fitting if specs is None or not fits else ():
+    for order in fitting:  # also where B fails on them in their places
         yield _handed(b, a, order, "by shape", literals)
 
 
@@ -210,8 +215,8 @@ def _orders(array: np.ndarray, spec: InputSpec | None) -> Iterator[Way]:
     rank = array.ndim
     perms = [tuple(range(rank))]
     if rank in _LAST_TO_FIRST and array.dtype.kind == "f":
-        first = _LAST_TO_FIRST[rank]
-        perms += [first, tuple(int(k) for k in np.argsort(first))]
+        for moved in _LAST_TO_FIRST[rank]:
+            perms += [moved, tuple(int(k) for k in np.argsort(moved))]
     for perm in dict.fromkeys(perms):
         shape = tuple(array.shape[k] for k in perm)
         if spec is None or _fits(shape, spec.shape):

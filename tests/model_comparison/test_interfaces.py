@@ -346,3 +346,43 @@ def test_weights_that_make_up_for_each_other_are_no_fault_and_told():
     assert any("0, 1 of B gives other values than 0, 1 of A" in note for note in comparison.notes)
     other[2].bias.data[1] += 0.3
     assert probe.compare(net, other, X, search=False).sources
+
+
+class Frames(nn.Module):
+    """A convolution of each image of a sequence, with the channels in front of each or last."""
+
+    def __init__(self, last=False):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 4, 3), last
+
+    def forward(self, x):
+        if self.last:
+            x = x.permute(0, 1, 4, 2, 3)
+        return self.conv(x.flatten(0, 1))
+
+
+class Pieces(nn.Module):
+    """Two tables, of different lengths, that take the same shape of numbers."""
+
+    def __init__(self, words_first=True):
+        super().__init__()
+        self.words, self.kinds = nn.Embedding(50, 4), nn.Embedding(2, 4)
+        self.words_first = words_first
+
+    def forward(self, first, second):
+        words, kinds = (first, second) if self.words_first else (second, first)
+        return torch.tanh(self.words(words) + self.kinds(kinds))
+
+
+def test_a_sequence_of_images_with_the_channels_last():
+    x = np.random.default_rng(0).normal(size=(2, 4, 7, 9, 3)).astype(np.float32)
+    found = probe.compare(seeded(Frames, True), seeded(Frames), x)
+    assert found.ok, found
+    assert any("axes 0,1,4,2,3" in words for words in found.inputs), found.inputs
+
+
+def test_inputs_on_which_b_fails_in_their_places_are_tried_in_other_ones():
+    words, kinds = np.array([[7, 49, 3], [20, 48, 2]]), np.array([[0, 1, 1], [1, 0, 1]])
+    found = probe.compare(seeded(Pieces), seeded(Pieces, False), (words, kinds))
+    assert found.ok, found
+    assert any("A's inputs 1, 0" in sentence for sentence in (*found.notes, *found.inputs)), found
