@@ -115,9 +115,10 @@ class Capture:
     fixed: tuple[int, ...] = ()
     """Which inputs are known not to follow from the model's input, such as a mask that the model
     makes itself."""
-    constants: "Callable[[], Mapping[int, WorkedOut]] | None" = None
-    """For inputs that do not follow from the model's: how the model has worked them out, as far as
-    that was seen. To be asked while the call is on."""
+    constants: "Callable[[], Mapping[int | str, WorkedOut]] | None" = None
+    """For inputs that do not follow from the model's by number, and for weights that are no
+    parameters by name: how the model has worked them out, as far as that was seen. To be asked
+    while the call is on."""
     masks: tuple[int, ...] = ()
     """Which inputs are masks, that Keras makes beside the calls."""
     input_names: tuple[str, ...] = ()

@@ -1,16 +1,16 @@
 """One run of a node as a capture: what it took and gave, and its description."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper
 
-from probe.description import Description, Ref, Weight
+from probe.description import Builder, Description, Ref, Weight
 from probe.errors import Undescribed, describing
-from probe.model import Capture, Producer
+from probe.model import Capture, Producer, WorkedOut
 
 from .describe import NodeBuilder, Tensors, Value, describe_node
 from .node_tensors import kind_of, takes, tensors_of
@@ -19,6 +19,11 @@ from .operators.sequences import SEQUENCES
 from .schema import plain
 
 __all__ = ["NodeCaptures"]
+
+_LARGE = 1 << 22
+"""Bytes of a constant from which on its steps are not looked at."""
+_LONG = 64
+"""So many nodes behind a constant are."""
 
 
 @dataclass
@@ -69,6 +74,7 @@ class NodeCaptures:
             notes=notes,
             made_by=tuple(operands.made_by),
             input_names=tuple(operands.names),
+            constants=self._constants(node, values),
             by_onnxruntime=True,
         )
 
@@ -125,6 +131,64 @@ class NodeCaptures:
             how.get("axis", 1),
             how.get("block_size", 0),
         )
+
+    def _constants(
+        self, node: onnx.NodeProto, values: Mapping[str, Any]
+    ) -> Callable[[], Mapping[int | str, WorkedOut]] | None:
+        """What gives the steps behind the floats that the model computes from what it holds."""
+        names = [
+            name
+            for name in takes(node)
+            if name not in self.initializers
+            and name not in self.following
+            and isinstance(array := values.get(name), np.ndarray)
+            and array.dtype.name in ("float32", "float64")
+            and array.nbytes <= _LARGE
+        ]
+        if not names:
+            return None
+        return lambda: {name: found for name in names if (found := self._worked_out(name))}
+
+    def _worked_out(self, name: str) -> WorkedOut | None:
+        """The steps from initializers to a tensor; None where some have no description."""
+        chain = self._behind(name)
+        if chain is None:
+            return None
+        given = {
+            key: self.initializers[key]
+            for node in chain
+            for key in node.input
+            if key in self.initializers
+        }
+        inside = replace(self, following=frozenset(key for node in chain for key in node.output))
+        build, refs = Builder(), dict[str, Ref]()
+        try:
+            values = {
+                **given,
+                **self.run_graph(helper.make_graph(chain, "constants", [], []), given),
+            }
+            for node in chain:
+                capture = inside.capture("", node, values, {})
+                if capture.description is None:
+                    return None
+                taken = [refs[key] for key in takes(node) if key in refs]
+                outputs = build.include(capture.description.steps, *taken)
+                refs |= dict(zip(node.output, outputs, strict=False))
+        except Undescribed:
+            return None
+        return WorkedOut(Description(build.ended(refs[name])))
+
+    def _behind(self, name: str) -> list[onnx.NodeProto] | None:
+        """The nodes that compute a tensor from initializers alone, in execution order."""
+        wanted, chain = {name}, list[onnx.NodeProto]()
+        for node in reversed(self.proto.graph.node):
+            if not wanted.intersection(node.output) or node.op_type == "Constant":
+                continue
+            chain.insert(0, node)
+            wanted.update(key for key in takes(node) if key not in self.initializers)
+            if len(chain) > _LONG or node.op_type == "DequantizeLinear":
+                return None
+        return chain or None
 
     def _described(
         self,

@@ -68,6 +68,16 @@ def test_frozen_normalisation_that_the_exporter_has_worked_out_is_no_source(back
     assert back.verdict == "agree", str(back)
 
 
+def test_constants_that_a_graph_works_out_are_no_source(backbone, exported, tmp_path):
+    path = tmp_path / "unfolded.onnx"
+    x = torch.from_numpy(_X)
+    torch.onnx.export(backbone, (x,), path, dynamo=False, do_constant_folding=False)
+    assert "Sqrt" in {node.op_type for node in onnx.load(path).graph.node}
+    for a, b in ((path, exported), (exported, path)):
+        comparison = probe.compare(a, b, _X)
+        assert comparison.verdict == "agree", str(comparison)
+
+
 @pytest.mark.parametrize("level", ["ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED"])
 def test_factor_and_shift_folded_into_the_convolution_are_no_source(
     backbone, exported, level, tmp_path

@@ -73,7 +73,7 @@ class Constants:
 
     def asked(
         self, tensors: Mapping[int, torch.Tensor]
-    ) -> Callable[[], Mapping[int, WorkedOut]] | None:
+    ) -> Callable[[], Mapping[int | str, WorkedOut]] | None:
         """What gives the steps of each of these tensors that was seen to be made."""
         made = {number: tensor for number, tensor in tensors.items() if id(tensor) in self._made}
         if not made:

@@ -126,7 +126,7 @@ class FunctionCalls(TorchFunctionMode):
 
     def constants_among(
         self, tensors: Sequence[torch.Tensor]
-    ) -> Callable[[], Mapping[int, WorkedOut]] | None:
+    ) -> Callable[[], Mapping[int | str, WorkedOut]] | None:
         """What gives the steps by which the pass made those that do not follow from its input."""
         return self._captures.constants.asked(dict(enumerate(tensors)))
 

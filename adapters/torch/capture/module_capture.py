@@ -37,7 +37,7 @@ class ModuleBegun(NamedTuple):
     """How many calls had ended when it began."""
     held: list[Begun]
     """The tensors that the module holds."""
-    constants: Callable[[], Mapping[int, WorkedOut]] | None
+    constants: Callable[[], Mapping[int | str, WorkedOut]] | None
     """As of ``Capture``."""
     line: int | None
     """The line of the forward around it that makes the call, where it is known."""

@@ -217,8 +217,8 @@ def _roots(number: float) -> Iterator[tuple[str, int]]:
 def constant_name(tensor: Tensor) -> str:
     """What a constant is called in its model, or is worked out of; "" where it has no name."""
     constant = is_constant(tensor)
-    if isinstance(constant, Weight):
-        return "" if _NUMBERED.search(constant.name) else constant.name
+    if isinstance(constant, Weight) and not _NUMBERED.search(constant.name):
+        return constant.name
     if tensor.root.origin is not None:
         return _made_of(tensor.root.origin)
     return ""

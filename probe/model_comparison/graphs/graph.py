@@ -20,13 +20,14 @@ from probe.model import (
     WorkedOut,
 )
 from probe.model_comparison.graphs.bits import bits_of
-from probe.model_comparison.graphs.origins import ConstantOrigin, origin_of
+from probe.model_comparison.graphs.origins import ConstantOrigin, note_origin
 from probe.model_comparison.graphs.spool import Spool
 from probe.ops import (
     Cast,
     Identity,
     Op,
     Outputs,
+    Parameter,
     QuantizeLinear,
     Reshape,
     Squeeze,
@@ -56,7 +57,7 @@ class GraphCall:
         return (self.capture.layer or "(root)") + number
 
     @cached_property
-    def worked_out(self) -> Mapping[int, WorkedOut]:
+    def worked_out(self) -> Mapping[int | str, WorkedOut]:
         """How inputs were made that do not follow from the model's; asked while the call is on."""
         return self.capture.constants() if self.capture.constants else {}
 
@@ -204,9 +205,8 @@ def recorded_pass(
     arrays: Sequence[np.ndarray],
     seen: Callable[[Capture], Capture] = lambda capture: capture,
 ) -> tuple[ModelGraph, tuple[np.ndarray, ...]]:
-    """The graph of one forward pass: the calls of every atomic layer, and of the operations
-    between, as they are ``seen``; and what the pass gives, nothing where ``seen`` ends it with
-    StopForward. An array that calls hand on is held once."""
+    """The graph of one forward pass over every layer and operation, as they are ``seen``, and what
+    the pass gives, nothing where ``seen`` ends it with StopForward."""
     build = _Building(arrays)
     outputs: tuple[np.ndarray, ...] = ()
     with suppress(StopForward):
@@ -251,7 +251,7 @@ class _Building:
         inputs = tuple(self._input(call, index) for index in range(len(capture.inputs)))
         shared = tuple(map(_shared, inputs, capture.inputs))
         outputs = tuple(map(self._spool.keep, capture.outputs))
-        call.capture = capture = replace(capture, inputs=shared, outputs=outputs, constants=None)
+        call.capture = capture = replace(capture, inputs=shared, outputs=outputs)
         if capture.description is None:
             tensors = tuple(Tensor(call.name, array) for array in capture.outputs)
             self._node(None, inputs, tensors, call)
@@ -260,6 +260,7 @@ class _Building:
         for output, tensor in enumerate(tensors):
             self._made[capture.layer, capture.call, output] = tensor
             self._known.append(tensor)
+        call.capture = replace(call.capture, constants=None)  # which holds on to the pass
 
     def _steps(self, call: GraphCall, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         capture = call.capture
@@ -277,6 +278,8 @@ class _Building:
             count = self._count(steps, position, len(capture.outputs) if last else 1)
             outputs = tuple(Tensor(call.name, place=(call, position, k)) for k in range(count))
             self._node(step.op, sources, outputs, call, floats)
+            if isinstance(step.op, Parameter):
+                note_origin(outputs[0], step.op.weight.value, call, step.op.weight.name)
             values.append(outputs)
             ends = outputs
         for tensor, array in zip(ends, capture.outputs, strict=False):
@@ -320,12 +323,9 @@ class _Building:
                 return same
             if (wider := self._rounded_to(array, capture.dtype)) is not None:
                 return self._cast(wider, array, call)
-        key = bits_of(array)
-        if key not in self._strays:
+        if (key := bits_of(array)) not in self._strays:
             self._strays[key] = stray = Tensor(f"input {index} of {call.name}", array)
-            if (known := call.worked_out.get(index)) is not None:
-                stray.origin = origin_of(known, array, capture.dtype)
-                stray.rounding = None if stray.origin is None else stray.origin.rounding
+            note_origin(stray, array, call, index)
         return self._strays[key]
 
     def _rounded_to(self, array: np.ndarray, dtype: str) -> Tensor | None:

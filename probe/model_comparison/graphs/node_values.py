@@ -68,7 +68,11 @@ def bounds_of(
         if np.isnan(bound).any():
             bound = np.where(np.isnan(bound), 0.0, bound)
         clean.append(bound)
-    return clean + [None] * (len(outputs) - len(clean))
+    clean += [None] * (len(outputs) - len(clean))
+    for place, tensor in enumerate(node.outputs[: len(clean)]):
+        if tensor.rounding is not None:  # a constant that was worked out
+            clean[place] = added(clean[place], tensor.rounding)
+    return clean
 
 
 def as_stored(

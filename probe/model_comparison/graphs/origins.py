@@ -2,6 +2,7 @@
 another model may have been given them worked out before."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from probe.numerics.precision import stored_in
 from probe.ops.step import weights_of
 from probe.trial.refusals import refused
 
-__all__ = ["ConstantOrigin", "origin_of"]
+if TYPE_CHECKING:
+    from probe.model_comparison.graphs.graph import GraphCall, Tensor
+
+__all__ = ["ConstantOrigin", "note_origin"]
 
 _ALIKE = 1e-2
 """How far the steps may lie from the numbers that they are to give, as a share of the largest."""
@@ -39,7 +43,15 @@ class ConstantOrigin:
         return tuple(weights_of(self.description.steps))
 
 
-def origin_of(known: WorkedOut, array: np.ndarray, dtype: str) -> ConstantOrigin | None:
+def note_origin(tensor: "Tensor", array: np.ndarray, call: "GraphCall", key: int | str) -> None:
+    """Notes how an input of a call, or a weight of it, was worked out, where that is known."""
+    known = call.worked_out.get(key)
+    if known is not None:
+        tensor.origin = _origin_of(known, array, call.capture.dtype)
+        tensor.rounding = None if tensor.origin is None else tensor.origin.rounding
+
+
+def _origin_of(known: WorkedOut, array: np.ndarray, dtype: str) -> ConstantOrigin | None:
     """The origin of an array that the steps are said to give; None where they do not."""
     description = known.description
     try:

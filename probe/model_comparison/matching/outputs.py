@@ -163,8 +163,9 @@ def _pair_output(state: WalkState, a: Tensor, b: Tensor, reason: SharedReason | 
 
 def _in_its_axes(state: WalkState, a: Tensor, b: Tensor) -> bool:
     """Whether an output of B has A's axes, or those of another layout, as two of three things
-    say: that the channels move, its shape, that the frameworks have different ones. Notes those
-    that it has instead. False, too, where it has A's elements in another order."""
+    say: that the channels move, or batch and time are exchanged, its shape, that the frameworks
+    have different ones. Notes those that it has instead. False, too, where it has A's elements in
+    another order."""
     x, value = a.value, state.values.get(b)
     if value is None or x.ndim != value.ndim or x.ndim > _LONGEST or _equal(x, value):
         return True
@@ -172,9 +173,10 @@ def _in_its_axes(state: WalkState, a: Tensor, b: Tensor) -> bool:
         turned = x.transpose(perm)
         if turned.shape != value.shape or not _equal(turned, value):
             continue
-        channels = perm[0] == 0 and perm in _channels_moved(x.ndim)
+        of_sequences = x.ndim > 2 and perm == (1, 0, *range(2, x.ndim))  # time or batch first
+        usual = of_sequences or (perm[0] == 0 and perm in _channels_moved(x.ndim))
         by_shape = x.shape != value.shape
-        if sum((channels, by_shape, not state.same_layout)) > 1:
+        if sum((usual, by_shape, not state.same_layout)) > 1:
             axes = ",".join(map(str, perm))
             place = state.b.outputs.index(b)
             state.notes.append(f"output {place} of B is A's with the axes {axes}")
