@@ -259,7 +259,7 @@ def test_layers(layer, key):
         ('"missing.onnx"', "there is no file"),
         ('"net.onnx", inputs="x.npy"', "takes a model's file and the options input, against"),
         ('"net.onnx", input="y.npy"', "there is no file"),
-        ('"x.npy"', "is not a Keras, PyTorch or ONNX file"),
+        ('"x.npy"', "is a NumPy array and no model"),
     ],
 )
 def test_a_wrong_mark_is_one_sentence(run, tmp_path, mark, words):
