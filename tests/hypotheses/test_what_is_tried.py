@@ -1,8 +1,8 @@
 """What is tried of the layers in which mistakes are planted, cause by cause: how many changes, in
 which words, and how far they move the output.
 
-what_is_tried.txt has a line for each cause. Where a change of the search is meant, the line that
-the test prints takes the place of the old one.
+what_is_tried.txt has a line for each cause. Where a change of the search is meant, it is written
+anew: ``PYTHONPATH=tests/support python tests/hypotheses/test_what_is_tried.py``.
 """
 
 import re
@@ -11,7 +11,6 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
-import pytest
 from fault_catalogue import ROWS
 
 import probe
@@ -64,7 +63,7 @@ SMALL = ("Gated", "LeakyReLU", "MaxPool2d", "RMSNorm", "PyTorch RNN")
 """Of which all changes of single steps are made, too."""
 SOLVED = {"other-weights"}
 """What is solved for and not tried."""
-LINES = (Path(__file__).parent / "what_is_tried.txt").read_text("utf-8").splitlines()
+FILE = Path(__file__).parent / "what_is_tried.txt"
 
 
 def case_of(make):
@@ -106,10 +105,9 @@ def made(case, changes):
         yield from (change.claim for change in changes.of(reading, reading, inner))
 
 
-@pytest.fixture(scope="module")
 def tried():
-    """By cause: the changes, their words without numbers that were fitted, and the moves of the
-    first of each layer."""
+    """By cause a line, of the changes, their words without numbers that were fitted, and the moves
+    of the first of each layer; and the words."""
     rows = {}
     for _, family, make in ROWS:
         rows.setdefault(family, make)
@@ -129,19 +127,23 @@ def tried():
             counts[slug] += len(claims)
             words[slug] |= {re.sub(r"\d+\.\d{4,}", "#", claim) for claim in claims}
             moves[slug] += sum(moved(case, edit) for edit in edits[:1])
-    return counts, words, moves
-
-
-def test_what_is_tried(tried):
-    counts, words, moves = tried
-    expected = {line.split()[0]: line for line in LINES}
-    found = {}
+    lines = {}
     for slug in sorted(counts):
         digest = crc32("\n".join(sorted(words[slug])).encode())
-        found[slug] = f"{slug} {counts[slug]} {len(words[slug])} {digest:08x} {moves[slug]:.5g}"
-    assert found.keys() == expected.keys()
-    for slug, line in found.items():
+        lines[slug] = f"{slug} {counts[slug]} {len(words[slug])} {digest:08x} {moves[slug]:.5g}"
+    return lines, words
+
+
+def test_what_is_tried():
+    lines, words = tried()
+    expected = {line.split()[0]: line for line in FILE.read_text("utf-8").splitlines()}
+    assert lines.keys() == expected.keys()
+    for slug, line in lines.items():
         *exactly, far = line.split()
         *as_before, before = expected[slug].split()
         same = exactly == as_before and np.isclose(float(far), float(before), rtol=1e-3, atol=1e-6)
         assert same, f"{line}\n(it was {expected[slug]})\n" + "\n".join(sorted(words[slug]))
+
+
+if __name__ == "__main__":
+    FILE.write_text("\n".join(tried()[0].values()) + "\n", "utf-8")

@@ -209,10 +209,8 @@ EVERY = (
     | WINDOW
     | OTHERS
 )
-WORDS = dict(
-    line.split(" | ", 1)
-    for line in (Path(__file__).parent / "words_of_every_op.txt").read_text("utf-8").splitlines()
-)
+FILE = Path(__file__).parent / "words_of_every_op.txt"
+WORDS = dict(line.split(" | ", 1) for line in FILE.read_text("utf-8").splitlines())
 NOT_IN_ONNX = ("Recomputed", "SingularValues")
 """What ONNX has no form of."""
 BASES = (
@@ -388,3 +386,22 @@ def test_an_element(name):
         if moving is not None:
             assert not (moving & ~flags).any()
             assert kind in TOO_MANY or not (flags & ~moving).any()
+
+
+def all_words():
+    """The lines of words_of_every_op.txt."""
+    for name in EVERY:
+        op, inputs = named(name)
+        with np.errstate(all="ignore"):
+            outputs = op.run_float64(*inputs)
+            words = own_words(op, inputs, outputs, elements(outputs[0].shape)[0])
+        if words:
+            yield f"{name} | {words}"
+
+
+def test_each_line_is_of_an_op():
+    assert WORDS.keys() <= EVERY.keys()
+
+
+if __name__ == "__main__":  # PYTHONPATH=tests/support python tests/ops/test_every_op.py
+    FILE.write_text("\n".join(all_words()) + "\n", "utf-8")
