@@ -408,3 +408,27 @@ def test_a_last_step_that_moves_elements_to_other_places(right, wrong):
     found = probe.compare(net, other, X)
     assert found.verdict == "diverge" and len(found.sources) == 1, found
     assert not found.sources[0].b[0].startswith("conv"), found
+
+
+class Sequence(nn.Module):
+    """A recurrence whose output has the batch or the time first."""
+
+    def __init__(self, time_first=False):
+        super().__init__()
+        self.rnn, self.time_first = nn.GRU(3, 4, batch_first=True), time_first
+
+    def forward(self, x):
+        y = self.rnn(x)[0]
+        return y.transpose(0, 1) if self.time_first else y
+
+
+def test_an_output_with_the_time_first_is_another_interface():
+    x = np.random.default_rng(0).normal(size=(2, 7, 3)).astype(np.float32)
+    net, other = Sequence().eval(), Sequence(True).eval()
+    other.load_state_dict(net.state_dict())
+    found = probe.compare(net, other, x)
+    assert found.ok and any("axes 1,0,2" in note for note in found.notes), found
+    other.rnn.bias_ih_l0.data[1] += 0.3
+    assert probe.compare(net, other, x, search=False).verdict == "diverge"
+    # of equal lengths nothing tells it from a mistake
+    assert probe.compare(net, other, x[:, :2], search=False).verdict == "diverge"
