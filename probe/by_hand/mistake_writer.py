@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from probe.by_hand.altered import expressed
+from probe.by_hand.plan import Plan
 from probe.by_hand.registry import Unwritten, is_written
 from probe.by_hand.script import Computation
 from probe.by_hand.values import ATOM, Value, number
@@ -26,6 +27,7 @@ class MistakeWriter(HandWriter):
         super().__init__(computation, {})
         self._healthy = healthy
         self._weights = WeightNames(healthy.steps)
+        self._plan.call_names = Plan(healthy).call_names
         self._taken: list[tuple[Value, np.ndarray]] = []
         """What the step being written is applied to."""
 

@@ -110,7 +110,7 @@ class Plan:
     # Names
 
     @cached_property
-    def _calls(self) -> dict[str, str]:
+    def call_names(self) -> dict[str, str]:
         """What each call of a composed layer, and each module that it lies in, is called."""
         calls = [site.call for site in self._computation.sites if site.call]
         modules = [module for module in map(_module_of, calls) if module]
@@ -138,7 +138,8 @@ class Plan:
         sites = self._computation.sites
         if sites and sites[position].call:
             module = self._last_of_module.get(position)
-            return f"{self._calls[module or sites[position].call]}{number}"
+            call = module or sites[position].call
+            return f"{self.call_names.get(call, call)}{number}"
         kind = self._kinds[position]
         word = _HINTS.get(kind) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
         return f"{word}{number}"

@@ -1,7 +1,7 @@
 """A mistake that was found as lines of the layer's script: what yours does, what it should do."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -112,20 +112,27 @@ def _sites_of(healthy: Computation, steps: Steps) -> tuple[Site, ...]:
     """The same of the steps of an edited layer: a new one belongs to the call before it."""
     if not healthy.sites:
         return ()
-    matcher = difflib.SequenceMatcher(
-        None, [*map(_key, healthy.steps)], [*map(_key, steps)], autojunk=False
-    )
-    known = {
-        mine + k: healthy.sites[own + k]
-        for own, mine, size in matcher.get_matching_blocks()
-        for k in range(size)
-    }
+    same = _aligned(healthy.sites, [id(s.op) for s in healthy.steps], [id(s.op) for s in steps])
     by_op = {id(step.op): site for step, site in zip(healthy.steps, healthy.sites, strict=True)}
+    alike = _aligned(healthy.sites, [*map(_key, healthy.steps)], [*map(_key, steps)])
     found: list[Site] = []
     for position, step in enumerate(steps):
         before = found[-1] if found else healthy.sites[0]
-        found.append(by_op.get(id(step.op)) or known.get(position) or before)
+        known = same.get(position) or by_op.get(id(step.op)) or alike.get(position)
+        found.append(known or before)
     return tuple(found)
+
+
+def _aligned(
+    sites: Sequence[Site], own: Sequence[Hashable], others: Sequence[Hashable]
+) -> dict[int, Site]:
+    """The sites of the steps that stand in the same order in both."""
+    matcher = difflib.SequenceMatcher(None, own, others, autojunk=False)
+    return {
+        other + k: sites[mine + k]
+        for mine, other, size in matcher.get_matching_blocks()
+        for k in range(size)
+    }
 
 
 def _key(step: Step) -> str:
