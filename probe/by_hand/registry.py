@@ -30,12 +30,16 @@ _FILES = {
         "Lookup OneHot ScatterElements ScatterND SingularValues Trilu"
     ),
     "group_norm": "GroupNormalization LRN LpNormalization RMSNormalization",
-    "logic": (
-        "And AutoContrast BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor ByParts "
-        "Chain Equal Fill FloorDiv Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Lower "
-        "MaskSteps MaskedMean Mod Not NotEqual Or Standardize Where Xor"
+    "logic": " ".join(
+        [
+            "And Not",
+            "Or Where",
+            "BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor ByParts Chain Equal",
+            "FloorDiv Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Mod NotEqual Xor",
+        ]
     ),
     "lookup": "Embedding EmbeddingBag",
+    "masking": "AutoContrast Fill Lower MaskSteps MaskedMean Standardize",
     "pool_places": "LpPool MaxPoolIndices MaxUnpool",
     "quantizers": (
         "Affine AutoQuantizedBits Binary FixedPoint QuantizedBits QuantizedPo2 QuantizedRelu "

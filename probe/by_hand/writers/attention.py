@@ -127,11 +127,11 @@ def _hidden(
     comment = ""
     if op.causal:
         parts.append(f"np.tri({queries}, {positions}, dtype=bool)")
-        comment = "a query attends to positions up to its own"
+        comment = "each query with the positions up to its own"
     if op.window is not None:
         away = f"np.abs(np.arange({queries})[:, None] - np.arange({positions}))"
         parts.append(f"{away} < {op.window}")
-        comment = "a query attends to positions near its own"
+        comment = "each query with the positions near its own"
     if not parts:
         return scores
     text = parts[0] if len(parts) == 1 else " & ".join(f"({part})" for part in parts)
