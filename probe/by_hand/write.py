@@ -16,6 +16,7 @@ from probe.by_hand.syntax import refuse_foreign
 from probe.by_hand.trial import tried
 from probe.errors import BadInput, Undescribed
 from probe.files import atomic_write
+from probe.files.regular_file import exists, open_file
 from probe.model import Capture
 from probe.report import Report
 from probe.report.blocks import arrays
@@ -53,7 +54,7 @@ def refuse_script(path: str | Path, reading: Iterable[object] = ()) -> None:
     reading = list(reading)
     for target in targets_of(path):
         atomic_write.target_of(target, reading)
-        if target.exists() and not _OURS[target.suffix](target):
+        if exists(target) and not _OURS[target.suffix](target):
             raise BadInput(
                 f"{target} is not a file that probe wrote for a script: give another name"
             )
@@ -68,20 +69,20 @@ def targets_of(path: str | Path) -> list[Path]:
 
 
 def _is_c(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_file(path, "a program", BadInput) as file:
         return file.readline(10_000).startswith(FIRST_WORDS.encode())
 
 
 def _is_script(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_file(path, "a script", BadInput) as file:
         first = file.readline(10_000).rstrip()
     return first.startswith(b'"""') and first.endswith(FIRST_LINE_ENDS.encode())
 
 
 def _is_of_script(path: Path) -> bool:
     try:
-        with ZipFile(path) as file:
-            return _MARK in file.namelist()
+        with open_file(path, "a script's arrays", BadInput) as file, ZipFile(file) as archive:
+            return _MARK in archive.namelist()
     except (BadZipFile, OSError):
         return False
 

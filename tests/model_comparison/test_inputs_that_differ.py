@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from own_seed import RNG
 from torch import nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 import probe
 from probe.model_comparison.causes.input_relations import of_input
 
-RNG = np.random.default_rng(0)
 MEAN = np.array([0.485, 0.456, 0.406])[:, None, None]
 STD = np.array([0.229, 0.224, 0.225])[:, None, None]
 CAFFE = np.array([103.939, 116.779, 123.68])[:, None, None]

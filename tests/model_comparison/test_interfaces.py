@@ -8,15 +8,14 @@ import onnx
 import pytest
 import torch
 from known_warnings import TORCH_EXPORT
+from own_seed import RNG
 from torch import nn
 
 import probe
 
-RANDOM = np.random.default_rng(0)
-
 
 def array(*shape):
-    return RANDOM.normal(size=shape).astype(np.float32)
+    return RNG.normal(size=shape).astype(np.float32)
 
 
 def seeded(kind, *arguments):

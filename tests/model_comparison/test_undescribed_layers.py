@@ -8,13 +8,13 @@ import torch
 from known_warnings import TORCH_EXPORT
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+from own_seed import RNG
 from quantized_nets import Inputs, Pooled, exported, images
 from torch import nn
 
 import probe
 
 pytestmark = pytest.mark.filterwarnings(*TORCH_EXPORT)
-RNG = np.random.default_rng(0)
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
 
 
