@@ -67,7 +67,6 @@ def _code(script: HandScript) -> list[str]:
 def _named_alike(wrong: Sequence[str], right: Sequence[str]) -> list[str]:
     """The lines with the names of the layer's own for what is the same: a step that was left out,
     or put behind, then changes no line but its own."""
-    own = {text: name for name, _, text in (line.partition(" = ") for line in right)}
     names: dict[str, str] = {}
     found = []
     for at, line in enumerate(wrong):
@@ -76,21 +75,25 @@ def _named_alike(wrong: Sequence[str], right: Sequence[str]) -> list[str]:
             text = re.sub(rf"\b{name}\b", other, text)
         if assigned and target.isidentifier():
             names.pop(target, None)
-            if own.get(text, target) != target:
-                names[target] = target = own[text]
-            elif target not in own.values():
-                whole = _in_place(target, text, wrong[at + 1 :], own, names)
-                if whole:
-                    names[target] = target = whole
+            name = _own_name(target, text, wrong[at + 1 :], right, names)
+            if name != target:
+                names[target] = target = name
         found.append(f"{target}{assigned}{text}")
     return found
 
 
-def _in_place(
-    target: str, text: str, behind: Sequence[str], own: Mapping[str, str], names: Mapping[str, str]
+def _own_name(
+    target: str, text: str, behind: Sequence[str], right: Sequence[str], names: Mapping[str, str]
 ) -> str:
-    """The name that a line of the mistake's own changes, where what follows takes that in its
-    place; "" where none does."""
+    """What the layer's own script calls what a line gives: by the line that computes the same, or,
+    of a line that it lacks, the name that this changes for what follows."""
+    own = {made: name for name, _, made in (line.partition(" = ") for line in right)}
+    if f"{target} = {text}" in right:  # of two lines that compute the same it is this one
+        return target
+    if text in own:
+        return own[text]
+    if target in own.values():
+        return target
     taker = next((line for line in behind if re.search(rf"\b{target}\b", line)), "")
     taker = taker.partition(" = ")[2]
     for name, other in names.items():
@@ -98,7 +101,7 @@ def _in_place(
     for name in dict.fromkeys(re.findall(r"\b[a-zA-Z_]\w*\b", text)):
         if name in own.values() and re.sub(rf"\b{target}\b", name, taker) in own:
             return str(name)
-    return ""
+    return target
 
 
 def _pairs(wrong: Sequence[str], right: Sequence[str]) -> Iterator[tuple[str, str]]:
