@@ -25,6 +25,10 @@ from probe.trial.edit import Edit
 from probe.trial.refusals import refused
 
 FAMILIES = (
+    "Keras Rescaling",
+    "Keras Normalization, inverted",
+    "Keras Dense",
+    "Keras Embedding",
     "ConvTranspose2d",
     "Concatenated",
     "Conv2d",
