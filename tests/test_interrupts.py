@@ -516,3 +516,13 @@ def test_an_interrupt_ends_what_is_done_apart():
         apart(lambda: ended.wait(10), ended.set)
     timer.join()
     assert ended.is_set()
+
+
+def test_a_signal_after_its_handler_was_put_back_is_the_user_s_alone(monkeypatch):
+    """Ours may be left in place by one that came while it was being replaced."""
+    heard = []
+    monkeypatch.setattr(interrupts._Main, "handlers", {signal.SIGINT: lambda *of: heard.append(of)})
+    monkeypatch.setattr(interrupts._Main, "noted", [])
+    assert interrupts._Main.mode == interrupts._FREE
+    interrupts._arrived(signal.SIGINT, None)
+    assert heard == [(signal.SIGINT, None)] and interrupts._Main.noted == []
