@@ -4,6 +4,7 @@ leaves out."""
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from probe.model_comparison.causes.constants import (
     marked_kinds,
     with_its_numbers,
 )
+from probe.model_comparison.causes.fused_weights import part_of
 from probe.model_comparison.causes.recurrent_weights import differing_gates
 from probe.model_comparison.causes.weight_differences import (
     LEFT_OUT,
@@ -30,6 +32,7 @@ from probe.model_comparison.graphs.normalization import (
     normalizing,
     with_normalization,
 )
+from probe.model_comparison.graphs.weights import held_weights
 from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.segments import Segment, computing
 from probe.ops import BatchNormalization, Recurrence
@@ -42,6 +45,8 @@ __all__ = ["aligned", "hidden", "matched", "read", "transplanted"]
 _SAME = 1e-6
 """How far numbers may lie apart that went through float32."""
 _AXES = ("axis", "axes")
+_STEPS = 12
+"""How many steps of a side are listed."""
 
 
 def read(segment: Segment, level: Level) -> list[Difference]:
@@ -50,6 +55,7 @@ def read(segment: Segment, level: Level) -> list[Difference]:
     differences: list[Difference] = []
     a, b = aligned(segment)
     pairs, only_a, only_b = matched(a, b)
+    pairs += _fused(a, b, pairs, only_a, only_b)
     for left, right in pairs:
         differences += _fields(left, right, segment.paired.way)
     for left, right in pairs:
@@ -61,7 +67,7 @@ def read(segment: Segment, level: Level) -> list[Difference]:
         else:
             differences += differing_weights(left, right, beside)
     if only_a or only_b:
-        of_a, of_b = (", ".join(_kinds(nodes)) or "none" for nodes in (a, b))
+        of_a, of_b = (printable.several(_kinds(nodes), _STEPS) or "none" for nodes in (a, b))
         differences.append(Difference("steps", of_a, of_b, note=_without_counterpart(a, b, pairs)))
     differences += _wires(segment)
     return differences
@@ -75,8 +81,37 @@ def _without_counterpart(
     for side, nodes, other in (("A", a, "B"), ("B", b, "A")):
         alone = [words for x in nodes if x not in matched_nodes and (words := with_its_numbers(x))]
         if alone:
-            return f"{side}'s {' and '.join(alone)} has no counterpart in {other}"
+            more = f" and {len(alone) - _STEPS} more" if len(alone) > _STEPS else ""
+            return f"{side}'s {' and '.join(alone[:_STEPS])}{more} has no counterpart in {other}"
     return ""
+
+
+def _fused(
+    a: Sequence[GraphNode],
+    b: Sequence[GraphNode],
+    pairs: Sequence[tuple[GraphNode, GraphNode]],
+    only_a: list[str],
+    only_b: list[str],
+) -> Iterator[tuple[GraphNode, GraphNode]]:
+    """Nodes that only one side has, whose weight lies in that of a node of the other side, such as
+    query, key and value; what each side has alone is left without them."""
+    seen = {node for pair in pairs for node in pair}
+    for left, right in product(a, b):
+        alone = [
+            (node, rest) for node, rest in ((left, only_a), (right, only_b)) if node not in seen
+        ]
+        if len(alone) == 1 and left.kind == right.kind and _is_part(left, right):
+            node, rest = alone[0]
+            seen.add(node)
+            rest.remove(node.kind)
+            yield left, right
+
+
+def _is_part(a: GraphNode, b: GraphNode) -> bool:
+    held = [dict(held_weights(node)).get("weight") for node in (a, b)]
+    if held[0] is None or held[1] is None:
+        return False
+    return part_of(held[0].value, held[1].value) is not None
 
 
 def aligned(segment: Segment) -> tuple[list[GraphNode], list[GraphNode]]:

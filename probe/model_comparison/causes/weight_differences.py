@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from probe.model_comparison.causes.fused_weights import Part, cut, part_of
 from probe.model_comparison.causes.weight_relations import RoundingBetween, relation
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.normalization import FoldedNode
@@ -64,6 +65,7 @@ def differing_weights(
 ) -> Iterator[Difference]:
     """The weights in which two ops of one kind differ, but for rounding."""
     mine, theirs = dict(held_weights(a)), dict(held_weights(b))
+    part: Part | None = None
     for name in dict.fromkeys((*mine, *theirs)):
         left, right = mine.get(name), theirs.get(name)
         if left is None or right is None:
@@ -77,7 +79,23 @@ def differing_weights(
             else:
                 yield Difference(name, None, shown, a, name, right)
             continue
+        if left.value.shape != right.value.shape:
+            part = part_of(left.value, right.value) or part
+            left, right = _parts(left, right, part)
         yield from _values(a, name, left, right, beside)
+
+
+def _parts(left: Weight, right: Weight, part: Part | None) -> tuple[Weight, Weight]:
+    """Of two weights of which one holds the other's beside those of other layers, what is the
+    other's."""
+    if part is None or left.value.ndim != right.value.ndim:
+        return left, right
+    axis = part.axis if left.value.ndim > 1 else 0
+    count = min(left.value.shape[axis], right.value.shape[axis])
+    cuts = cut(left, part, count), cut(right, part, count)
+    if cuts[0] is None or cuts[1] is None:
+        return left, right
+    return cuts[0], cuts[1]
 
 
 def _neutral(name: str, weight: Weight) -> bool:

@@ -21,7 +21,7 @@ from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.paired import Paired
 from probe.model_comparison.matching.segments import Joined, Segment, joined
 from probe.numerics.precision import precision_of
-from probe.ops import Identity
+from probe.ops import Gather, Identity, Slice
 from probe.ops.step import Step
 from probe.report import Finding
 from probe.trial.case import Case
@@ -68,10 +68,10 @@ def reasons(
         ]
         return result
     if observed is None or paired.allowed is None or paired.a.columns:
-        return result
+        return _without_places(result)
     whole = joined(segment.a, paired.a.tensor)
     if whole is None:
-        return result
+        return _without_places(result)
     try:
         theirs = paired.way.to_a(observed)
         allowed = paired.way.to_a(np.broadcast_to(paired.allowed, observed.shape))
@@ -80,7 +80,7 @@ def reasons(
         refused(error)
         theirs, allowed, values = observed, None, None
     if values is None:
-        return result
+        return _without_places(result)
     if allowed is None or allowed.shape != values[-1][0].shape:
         allowed = None
     proven = [
@@ -94,11 +94,23 @@ def reasons(
         name = proven[0].name.partition("[")[0].removesuffix(" at ")
         result.notes.append(f"A's layers with B's {name} give B's values")
         return result
+    _without_places(result)
     told = any(difference.certain for difference in result.differences)
     if told or (level.name and result.notes):  # what is rounded besides hides the proof
         return result
     case = Case(whole.steps, whole.inputs, values, theirs.astype(np.float64))
     _find_causes(result, case, allowed, search)
+    return result
+
+
+def _without_places(result: Reasons) -> Reasons:
+    """Without places that are read of a tensor in another layout or of fused weights: where they
+    are not proven by numbers, the other model has others and is right."""
+    result.differences = [
+        difference
+        for difference in result.differences
+        if difference.node is None or not isinstance(difference.node.op, Slice | Gather)
+    ]
     return result
 
 
