@@ -4,13 +4,14 @@ input, which the numbers that are there cannot tell."""
 from collections.abc import Mapping
 
 from probe import ops
-from probe.by_hand.c.integers import Integers, NotFixedPoint
+from probe.by_hand.c.integers import NotFixedPoint
 from probe.by_hand.c.program import CProgram, InputFormat
 from probe.model import CallOutput, Capture
 
 __all__ = ["input_formats"]
 
 _QUANTIZERS = (ops.QuantizedBits, ops.QuantizedRelu, ops.FixedPoint, ops.Binary, ops.Ternary)
+_Formats = tuple[InputFormat, ...]
 
 
 def input_formats(
@@ -18,26 +19,39 @@ def input_formats(
 ) -> tuple[InputFormat | None, ...]:
     """For each input the form that its numbers have whatever the model is given; None where only
     this input's are known. ``calls`` are the other calls of the pass."""
-    return tuple(_format(maker, calls, {capture.key}) for maker in capture.made_by)
+    known: dict[tuple[str, int], _Formats] = {capture.key: ()}
+    return tuple(_format(maker, calls, known) for maker in capture.made_by)
 
 
 def _format(
-    maker: object, calls: Mapping[tuple[str, int], Capture], seen: set[tuple[str, int]]
+    maker: object,
+    calls: Mapping[tuple[str, int], Capture],
+    known: dict[tuple[str, int], _Formats],
 ) -> InputFormat | None:
-    if not isinstance(maker, CallOutput) or (maker.layer, maker.call) in seen:
+    if not isinstance(maker, CallOutput):
         return None
-    call = calls.get((maker.layer, maker.call))
+    key = maker.layer, maker.call
+    if key not in known:  # each call once, however many ways lead to it
+        known[key] = ()
+        known[key] = _outputs(calls.get(key), calls, known)
+    return next(iter(known[key][maker.output :]), None)
+
+
+def _outputs(
+    call: Capture | None,
+    calls: Mapping[tuple[str, int], Capture],
+    known: dict[tuple[str, int], _Formats],
+) -> _Formats:
+    """What a call gives; () where that is not known."""
     if call is None or call.description is None:
-        return None
-    formats = [_format(before, calls, {*seen, call.key}) for before in call.made_by]
+        return ()
+    formats = [_format(before, calls, known) for before in call.made_by]
     quantized = any(type(step.op) in _QUANTIZERS for step in call.steps)
     if not quantized and (not formats or None in formats):
-        return None
+        return ()
     try:
-        outputs: tuple[Integers, ...] = CProgram(call).run(formats)
+        outputs = CProgram(call).run(formats)
     except NotFixedPoint:
-        return None
-    if maker.output >= len(outputs):
-        return None
-    made = outputs[maker.output]
-    return InputFormat(made.exponent, made.low, made.high, f"what {call.layer} can give")
+        return ()
+    words = f"what {call.layer} can give"
+    return tuple(InputFormat(made.exponent, made.low, made.high, words) for made in outputs)

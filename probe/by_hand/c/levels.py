@@ -218,7 +218,9 @@ def _even(
     """A function of one element, and a loop over all."""
     low, high = int(np.ravel(levels.low)[0]), int(np.ravel(levels.high)[0])
     largest = max(abs(x.low), abs(x.high)) * 2 ** max(0, -shift) + 2 ** max(0, shift)
-    wide = at_least_32(0, max(largest, 2 ** max(0, shift)))
+    if levels.overflow == "WRAP":
+        largest += max(abs(low), abs(high))  # where the lowest is taken off first
+    wide = at_least_32(0, largest)
     result, name = narrowest(low, high), program.name(hint)
     if shift > 0:
         way = f"the point moves {shift} bits to the left, {ROUNDINGS[levels.rounding]}"
@@ -247,6 +249,8 @@ def _uneven(
 ) -> None:
     """Levels that differ from element to element, in tables that are as large as they must be."""
     shift, back = moves
+    furthest = 2 ** max(0, -int(np.min(shift)))
+    narrowest(x.low * furthest, x.high * furthest)  # raises where no integer holds that
     parts = np.broadcast_arrays(shift, levels.low, levels.high, back)
     letters = axis_letters(x.values.ndim)
     arguments = []

@@ -9,7 +9,7 @@ from probe import ops
 from probe.by_hand.c.integers import Integers, NotFixedPoint, at_least_32, narrowest, width
 from probe.by_hand.c.program import CProgram
 from probe.by_hand.c.registry import writes
-from probe.by_hand.c.text import axis_letters, indented, nest, point, times
+from probe.by_hand.c.text import axis_letters, indented, nest, point, scaled, times
 from probe.ops.weight import Weight
 
 _EXACT = 1 << 53
@@ -105,9 +105,7 @@ class _Sums:
     def _bias(self, output: str) -> str:
         assert self.bias is not None
         text = self.bias.at([output])
-        if not self.bias_shift:
-            return text
-        return f"{text} * {_power(self.bias_shift)}"
+        return scaled(text, 2**self.bias_shift, self.ctype)
 
 
 def _power(shift: int) -> str:

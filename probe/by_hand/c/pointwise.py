@@ -8,7 +8,7 @@ from probe import ops
 from probe.by_hand.c.integers import Integers, at_least_32, dyadic, narrowest
 from probe.by_hand.c.program import CProgram
 from probe.by_hand.c.registry import writes
-from probe.by_hand.c.text import axis_letters, nest, plus, times
+from probe.by_hand.c.text import axis_letters, nest, plus, scaled, times
 
 _BITS = 32
 """The most bits of a constant."""
@@ -22,11 +22,14 @@ def _mapped(
     exponent: int,
     function: Callable[[np.ndarray], np.ndarray],
     text: str,
+    factor: int = 1,
 ) -> Integers:
-    """A monotone or folded function of each element: in C an expression of ``v``."""
+    """A monotone or folded function of each element: in C an expression of ``v``, which is
+    multiplied by ``factor`` on the way."""
     ends = function(np.array([x.low, x.high, 0], object))
     bounds = int(min(ends)), int(max(ends))
-    wide = at_least_32(min(*bounds, x.low), max(*bounds, x.high))
+    reached = [*bounds, x.low, x.high, x.low * factor, x.high * factor]
+    wide = at_least_32(min(reached), max(reached))
     made = program.made(hint, function(x.values), exponent, bounds, x)
     letters, result = axis_letters(x.values.ndim), narrowest(*bounds)
     body = [
@@ -98,7 +101,7 @@ def _clipped(
         value = f"({text} > {highest} ? {highest} : {value})"
     if lowest is not None:
         value = f"({text} < {lowest} ? {lowest} : {value})"
-    return _mapped(program, hint, x, exponent, clipped, value)
+    return _mapped(program, hint, x, exponent, clipped, value, 2**shift)
 
 
 @writes(ops.Affine)
@@ -130,7 +133,7 @@ def _scaled(program: CProgram, hint: str, x: Integers, gain: float, offset: floa
     factor *= 2 ** (product - exponent)
     added *= 2 ** max(0, place - exponent)
     text = plus(times("v", factor), added)
-    return _mapped(program, hint, x, exponent, lambda v: v * factor + added, text)
+    return _mapped(program, hint, x, exponent, lambda v: v * factor + added, text, factor)
 
 
 def _number(value: float, what: str) -> tuple[int, int]:
@@ -160,18 +163,21 @@ def _merged(
     shifts = [2 ** (x.exponent - exponent) for x in given]
     values = given[0].values * shifts[0]
     low, high = given[0].low * shifts[0], given[0].high * shifts[0]
+    reached = [low, high]
     for x, shift in zip(given[1:], shifts[1:], strict=True):
         values = function(values, x.values * shift)
         ends = (x.low * shift, x.high * shift)
+        reached += ends
         if sign == "-":
             ends = (-ends[1], -ends[0])
         low, high = low + ends[0], high + ends[1]
+        reached += (low, high)
     made = program.made(hint, values, exponent, (low, high), given[0])
     letters, ctype = axis_letters(values.ndim), narrowest(low, high)
-    terms = []
+    wide, terms = at_least_32(min(reached), max(reached)), list[str]()
     for x, shift in zip(given, shifts, strict=True):
         term = _broadcast(x, letters)
-        if ctype == "int64_t":
+        if wide == "int64_t":
             term = f"(int64_t){term}"
         terms.append(times(term, shift))
     body = [f"{made.at(letters)} = ({ctype})({f' {sign} '.join(terms)});"]
@@ -203,11 +209,11 @@ def _product(program: CProgram, left: Integers, right: Integers) -> Integers:
 
 @writes(ops.Max, ops.Min)
 def _choice(op: ops.Max | ops.Min, program: CProgram, *given: Integers) -> Integers:
-    hint, sign = "smallest", "<"
+    hint, sign = "smaller", "<"
     function: Callable[..., np.ndarray] = np.minimum
     choose: Callable[..., int] = min
     if type(op) is ops.Max:
-        hint, sign, function, choose = "largest", ">", np.maximum, max
+        hint, sign, function, choose = "larger", ">", np.maximum, max
     exponent, chosen = min(x.exponent for x in given), given[0]
     for x in given[1:]:
         a, b = (2 ** (part.exponent - exponent) for part in (chosen, x))
@@ -218,8 +224,8 @@ def _choice(op: ops.Max | ops.Min, program: CProgram, *given: Integers) -> Integ
         ends = chosen.low * a, x.low * b, chosen.high * a, x.high * b
         wide = at_least_32(min(ends), max(ends))
         body = [
-            f"const {wide} v = {times(_broadcast(chosen, letters), a)};",
-            f"const {wide} u = {times(_broadcast(x, letters), b)};",
+            f"const {wide} v = {scaled(_broadcast(chosen, letters), a, wide)};",
+            f"const {wide} u = {scaled(_broadcast(x, letters), b, wide)};",
             f"{made.at(letters)} = ({narrowest(*bounds)})(v {sign} u ? v : u);",
         ]
         program.step(f"take_{hint}", nest(zip(letters, values.shape, strict=True), body))

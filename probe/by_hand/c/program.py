@@ -19,7 +19,7 @@ from probe.report.c_identifiers import identifiers
 
 __all__ = ["FIRST_WORDS", "CProgram", "InputFormat", "c_program"]
 
-FIRST_WORDS = "/* Written by probe: "
+FIRST_WORDS = "/* Written by probe:"
 """What the first line of every program begins with, by which it is known as ours."""
 
 _INPUT_BITS, _WEIGHT_BITS, _GRID_BITS, _FLOAT_BITS = 24, 16, 32, 60
@@ -40,12 +40,19 @@ class InputFormat:
     words: str
 
 
+_LOCALS = (
+    *"main n b c h w d o p q r i j k u v s sum largest level rest low high back differing".split(),
+    *axis_letters(32),
+)
+"""What functions of the program call things of their own, which no array may be called."""
+
+
 class CProgram:
     """A program under construction: what the functions that write ops ask for and tell."""
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
-        self._names: list[str] = ["main", "n", "b", "c", "h", "w", "d", "o", "p", "q", "r", "sum"]
+        self._names: list[str] = [*_LOCALS]
         self._tables: list[str] = []
         self._functions: list[str] = []
         self.calls: list[str] = []
@@ -137,6 +144,14 @@ class CProgram:
 
     def run(self, formats: Sequence[InputFormat | None]) -> tuple[Integers, ...]:
         """Writes every step that an output depends on; the layer's outputs."""
+        try:
+            return self._written(formats)
+        except OverflowError:
+            raise NotFixedPoint(
+                "its numbers, brought to one point, take more than 64 bits"
+            ) from None
+
+    def _written(self, formats: Sequence[InputFormat | None]) -> tuple[Integers, ...]:
         capture = self._capture
         steps, values = capture.steps, dict[int, tuple[Integers, ...]]()
         needed, inputs = _needed(capture), dict[int, Integers]()

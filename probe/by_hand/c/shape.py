@@ -6,7 +6,7 @@ from probe import ops
 from probe.by_hand.c.integers import Integers, NotFixedPoint, dyadic, narrowest
 from probe.by_hand.c.program import CProgram
 from probe.by_hand.c.registry import writes
-from probe.by_hand.c.text import axis_letters, nest, point, times
+from probe.by_hand.c.text import axis_letters, nest, point, scaled
 
 
 @writes(ops.Identity, ops.Stored)
@@ -121,7 +121,7 @@ def _concat(op: ops.Concat, program: CProgram, *given: Integers) -> Integers:
     letters, ctype = axis_letters(values.ndim), narrowest(low, high)
     for x, shift in zip(given, shifts, strict=True):
         moved = [f"({k} + {start})" if n == axis else k for n, k in enumerate(letters)]
-        value = times(x.at(letters), shift)
+        value = scaled(x.at(letters), shift, ctype)
         body = [f"{made.at(moved)} = ({ctype})({value});"]
         lines += nest(zip(letters, x.shape, strict=True), body)
         start += x.shape[axis]

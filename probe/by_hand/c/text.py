@@ -14,6 +14,7 @@ __all__ = [
     "numbers",
     "plus",
     "point",
+    "scaled",
     "times",
     "told",
 ]
@@ -33,6 +34,13 @@ def times(text: str, factor: int) -> str:
     if factor == 1:
         return text
     return f"{text} * {factor}"
+
+
+def scaled(text: str, factor: int, ctype: str) -> str:
+    """A product with a constant of an element, in the type that holds it."""
+    if factor != 1 and ctype == "int64_t":
+        text = f"(int64_t){text}"
+    return times(text, factor)
 
 
 def plus(text: str, number: int) -> str:

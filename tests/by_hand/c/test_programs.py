@@ -10,8 +10,9 @@ from c_programs import is_exact, ran
 
 from probe import ops
 from probe.by_hand.c.input_formats import input_formats
-from probe.by_hand.c.program import InputFormat, c_program
+from probe.by_hand.c.program import CProgram, InputFormat, c_program
 from probe.by_hand.c.rounding import ROUNDINGS, rounded
+from probe.by_hand.write import refuse_script
 from probe.description import Builder, Description, Grid, Ref, Weight
 from probe.errors import BadInput
 from probe.model import CallOutput, Capture
@@ -241,6 +242,9 @@ REFUSED = {
     ],
     "its alpha 0.3\\d* is no power of two": [ops.QuantizedBits(bits=4, alpha=0.3)],
     "its slope 0.3\\d* is no shift": [ops.QuantizedRelu(bits=4, negative_slope=0.3)],
+    "its sums take up to 63 bits": [
+        ops.FixedPoint(np.array(True), np.array(-9), np.array([58, 9, 9, 9, 9]), "TRN", "SAT")
+    ],
     "no exact form in integers": [ops.Softmax(axis=1)],
     "Tanh has no form in integers": [ops.Tanh()],
 }
@@ -269,3 +273,75 @@ def test_names_out_of_a_file_stay_comments_and_identifiers(tmp_path):
     made = captured(build, X)
     hostile = Capture(name, name, 0, made.inputs, made.outputs, "float32", made.description)
     assert is_exact(c_program(hostile, name, name), tmp_path)
+
+
+def test_an_array_is_called_as_no_variable_of_a_function(tmp_path):
+    rng = np.random.default_rng(0)
+    steps = [ops.Conv(grid(rng, (4, 4, 2, 2), 2, 3, name), **CELLS) for name in "ijk"]
+    assert is_exact(c_program(single(*steps)), tmp_path)
+    build = Builder((X,))
+    other = build.add(ops.Affine(gain=-0.5, offset=0.25), Ref(-1))
+    larger = build.add(ops.Max(), Ref(-1), other)
+    build.add(ops.MaxPool((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1)), larger)
+    assert is_exact(c_program(captured(build, X)), tmp_path)
+
+
+CELLS = {"bias": None, "strides": (1, 1), "pads": ((0, 0), (0, 0)), "dilations": (1, 1)}
+WIDE = np.array([[2.0**33 + 2.0**13, -(2.0**33), 2.0**13]], np.float32)
+FAR = np.array([[0.125, 0.625, 0.25]], np.float32)
+
+
+@pytest.mark.parametrize(
+    "op", [ops.Concat(axis=1), ops.Max(), ops.Min()], ids=lambda op: type(op).__name__
+)
+def test_what_is_brought_to_one_point_is_widened_before(tmp_path, op):
+    build = Builder((WIDE, FAR))
+    build.add(op, Ref(-1), Ref(-1, 1))
+    assert is_exact(c_program(captured(build, WIDE, FAR)), tmp_path)
+
+
+def test_bounds_and_biases_are_widened_before_they_are_moved(tmp_path):
+    x = np.array([[2.0**22 + 1, 3, -5]], np.float32)
+    build = Builder((x,))
+    build.add(ops.Clip(low=0.0, high=2.0**-10), Ref(-1))
+    assert is_exact(c_program(captured(build, x)), tmp_path)
+    x = np.array([[2.0**-12, 0], [1, 1]], np.float32)
+    weight = np.array([[1, 0], [2.0**-15, 2.0**-15]], np.float32)
+    bias = np.array([100, -36], np.float32)
+    build = Builder((x,))
+    build.add(ops.MatMul(Weight("w", weight, weight), Weight("b", bias, bias)), Ref(-1))
+    assert is_exact(c_program(captured(build, x)), tmp_path)
+
+
+def test_numbers_too_far_from_each_other_are_refused():
+    near, far = FAR, FAR * np.float32(2.0**-100)
+    for op in (ops.Add(), ops.Concat(axis=1), ops.Max()):
+        build = Builder((near, far))
+        build.add(op, Ref(-1), Ref(-1, 1))
+        with pytest.raises(BadInput, match="brought to one point, take more than 64 bits"):
+            c_program(captured(build, near, far))
+
+
+def test_a_call_that_many_ways_lead_to_is_written_once(monkeypatch):
+    """Twenty sums of a branch with itself: a million ways to the first."""
+    first = replace(single(ops.QuantizedRelu(bits=4, integer=2)), layer="0")
+    calls, runs = {first.key: first}, []
+    for place in range(20):
+        build = Builder((X, X))
+        build.add(ops.Max(), Ref(-1), Ref(-1, 1))
+        made = (CallOutput(str(place), 0, 0),) * 2
+        call = captured(build, *first.outputs * 2)
+        call = replace(call, layer=str(place + 1), made_by=made)
+        calls[call.key] = call
+    run = CProgram.run
+    monkeypatch.setattr(CProgram, "run", lambda self, formats: runs.append(1) or run(self, formats))
+    last = replace(single(conv()), made_by=(CallOutput("20", 0, 0),))
+    assert input_formats(last, calls) == (InputFormat(-2, 0, 15, "what 20 can give"),)
+    assert len(runs) == len(calls)
+
+
+def test_a_program_of_a_long_name_is_known_as_ours(tmp_path):
+    path = tmp_path / "layer.c"
+    named = replace(single(ops.Relu()), layer="a/" * 60)
+    path.write_text(c_program(named), encoding="utf-8")
+    refuse_script(path)
