@@ -17,7 +17,7 @@ _RESERVED = {
     *dir(builtins),
     *"np math Path sys data load sliding_window_view erf mine".split(),
     *"expected allowance same off worst largest names name array compare difference".split(),
-    *"sigmoid softmax softplus".split(),
+    *"sigmoid softmax softplus beyond failed number yours".split(),
 }
 """What the script itself has by a name."""
 _LONGEST = 60

@@ -182,7 +182,7 @@ def _allowances(report: Report, values: Sequence[Sequence[np.ndarray]]) -> list[
         with np.errstate(all="ignore"):
             apart = np.abs(np.subtract(path, value, dtype=np.float64))
             total = allowance + np.where(np.isnan(apart), 0.0, apart)
-        found.append(_narrow(total))
+        found.append(_narrow(total) if report.dtype != "float64" else total)
     return found
 
 

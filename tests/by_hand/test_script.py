@@ -88,3 +88,52 @@ def test_only_scripts_are_written_over(net, tmp_path):
     with pytest.raises(probe.BadInput, match=r"written as \.py"):
         probe.script(net, "conv", X, tmp_path / "conv.txt")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["conv.npz", "conv.py"]
+
+
+def test_arrays_with_infinities_are_compared_element_by_element(tmp_path):
+    path, mine = tmp_path / "act.py", tmp_path / "mine.npz"
+    x = np.array([[np.inf, np.nan, 1]], np.float32)
+    probe.script(torch.nn.ReLU(), "", x, path)
+    np.savez(mine, x=x, y=x)
+    assert run(path, mine)[:2] == (0, "x equal\ny equal\n")
+    np.savez(mine, x=x, y=np.array([[np.inf, np.nan, 2]]))
+    assert run(path, mine)[:2] == (1, "x equal\ny differs by 1\n")
+    np.savez(mine, x=np.ones((1, 3)))
+    assert run(path, mine)[:2] == (1, "x differs by nan\n")
+
+
+class Named(torch.nn.Module):
+    """Whose outputs have the names that the end of a script uses."""
+
+    NAMES = ("q", "k", "failed", "beyond", "number", "yours")
+
+    def __init__(self):
+        super().__init__()
+        for name in self.NAMES:
+            self.add_module(name, torch.nn.Linear(3, 2))
+
+    def forward(self, x):
+        return tuple(getattr(self, name)(x) for name in self.NAMES)
+
+
+def test_outputs_may_have_the_names_that_the_script_itself_uses(tmp_path):
+    path, mine = tmp_path / "named.py", tmp_path / "mine.npz"
+    torch.manual_seed(0)
+    assert probe.script(Named(), "", X[0, 0, :2, :3], path).ok
+    status, out, _ = run(path)
+    assert status == 0 and out.count("0 of 4 elements beyond") == 6
+    np.savez(mine, q=np.zeros((2, 2)))
+    assert run(path, mine)[0] == 1
+
+
+def test_an_allowance_beyond_float32_is_kept(tmp_path):
+    path = tmp_path / "wide.py"
+    layer = torch.nn.Linear(3, 2).double()
+    for scale in (1e100, 1e-60):
+        layer.bias.data *= scale
+        probe.script(layer, "", X[0, 0, :2, :3].astype(np.float64) * scale, path)
+        assert run(path)[0] == 0
+        arrays = dict(np.load(path.with_suffix(".npz")))
+        np.savez(path.with_suffix(".npz"), **arrays | {"framework_0": arrays["framework_0"] * 1.01})
+        assert run(path)[0] == 1
+        layer.bias.data /= scale
