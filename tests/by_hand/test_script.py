@@ -137,3 +137,19 @@ def test_an_allowance_beyond_float32_is_kept(tmp_path):
         np.savez(path.with_suffix(".npz"), **arrays | {"framework_0": arrays["framework_0"] * 1.01})
         assert run(path)[0] == 1
         layer.bias.data /= scale
+
+
+class Spectrum(torch.nn.Module):
+    def forward(self, x):
+        return torch.view_as_real(torch.fft.fft(x)).sum(-1)
+
+
+def test_complex_arrays_are_compared_too(tmp_path):
+    path, mine = tmp_path / "spectrum.py", tmp_path / "mine.npz"
+    x = X[0, 0, :2, :4]
+    probe.script(Spectrum(), "", x, path)
+    transform = np.fft.fft(x.astype(np.float64))
+    np.savez(mine, transform=transform)
+    assert run(path, mine)[:2] == (0, "transform equal\n")
+    np.savez(mine, transform=transform + 2j)
+    assert run(path, mine)[:2] == (1, "transform differs by 2\n")
