@@ -37,13 +37,27 @@ def expressed(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | N
     is none of what is known."""
     if array.size != altered.size or array.size > _LARGE or not array.size:
         return None
-    for make, text in chain(_turned(value, array), _rearranged(value, array, altered)):
+    ways = _reordered(value, array, altered)
+    if _same_ends(array, altered):
+        ways = chain(
+            _turned(value, array),
+            _rolls(value, array),
+            ways,
+            _reread(value, array, altered),
+        )
+    for make, text in ways:
         made = make(array)
         if made.shape == altered.shape and np.array_equal(made, altered, equal_nan=True):
             return text()
     if array.shape != altered.shape:
         return None
     return _scaled(value, array, altered)
+
+
+def _same_ends(array: np.ndarray, altered: np.ndarray) -> bool:
+    """Whether both may hold the same elements: those that are moved alone keep both ends."""
+    own, other = ([x.min(), x.max()] for x in (array, altered))
+    return np.array_equal(own, other, equal_nan=True)
 
 
 def _turned(value: Value, array: np.ndarray) -> Iterator[Expression]:
@@ -62,14 +76,19 @@ def _turned(value: Value, array: np.ndarray) -> Iterator[Expression]:
             )
 
 
-def _rearranged(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterator[Expression]:
-    """Rolled along an axis, its places in another order, or the same elements in another shape."""
+def _rolls(value: Value, array: np.ndarray) -> Iterator[Expression]:
+    """Rolled along an axis."""
     for axis, size in enumerate(array.shape):
         for by in (*range(1, min(size, _FEW)), *range(1 - min(size, _FEW), 0)):
             yield (
                 (lambda x, by=by, axis=axis: np.roll(x, by, axis)),  # type: ignore[misc]
                 lambda by=by, axis=axis: _rolled(value, by, axis),  # type: ignore[misc]
             )
+
+
+def _reordered(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterator[Expression]:
+    """The places along an axis in another order, some of them several times."""
+    for axis, size in enumerate(array.shape):
         if array.shape == altered.shape and size > 1:
             order = _order_along(array, altered, axis)
             taken = None if order is None else reordered(value, order, axis)
@@ -78,6 +97,10 @@ def _rearranged(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterato
                     (lambda x, order=order, axis=axis: np.take(x, order, axis)),  # type: ignore[misc]
                     lambda taken=taken: taken,  # type: ignore[misc]
                 )
+
+
+def _reread(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterator[Expression]:
+    """The same elements in another shape."""
     if array.shape != altered.shape:
         yield (lambda x: x.reshape(altered.shape)), lambda: _reshaped(value, altered.shape)
     if array.ndim == altered.ndim <= _MOST_AXES:

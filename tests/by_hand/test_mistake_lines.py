@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 import probe
 from probe import Weight, ops
+from probe.by_hand.altered import expressed
+from probe.by_hand.values import Value
 from probe.description import Ref, Step
 from probe.diagnosis.lines_of_code import lines_of
 from probe.evaluation.numpy_reference import recompute
@@ -160,6 +162,14 @@ def test_the_line_of_a_grid():
     steps = case.appended(FixedPointGrid(0.25, "towards zero", -2.0, 1.75, True))
     wrapped = "y = -2 + np.mod(0.25 * np.trunc(y / 0.25) - -2, 3.75)"
     assert lines_of(case, case.edit("", steps)) == ((wrapped, ""),)
+
+
+def test_what_is_scaled_is_not_looked_for_among_what_is_moved(monkeypatch):
+    monkeypatch.setattr(np, "roll", None)  # of a large array each takes long
+    x = X[0]
+    value = Value("x", x.shape)
+    assert expressed(value, x, x / 255).text == "x / 255"
+    assert expressed(value, x, x[[1, 1, 0]]).text == "np.take(x, [1, 1, 0], axis=0)"
 
 
 def test_what_differs_in_many_lines_is_not_shown():
