@@ -131,7 +131,7 @@ def _hold(
     step = named.step
     exact = np.asarray(computation.values[step][named.output])
     array = np.asarray(space[named.name])
-    if named.order is not None:
+    if named.order is not None and array.ndim == len(named.order):
         array = array.transpose(named.order)
     if array.shape != exact.shape:
         raise _Fault(step, f"the statement gives the shape {array.shape}, not {exact.shape}")

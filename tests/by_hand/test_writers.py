@@ -1,6 +1,8 @@
 """Every op that is written gives what NumPy's own reading gives; those that are not have their
 reason in a table."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hand_scripts import computation, unwritten, wrong
@@ -8,6 +10,8 @@ from op_cases import CASES
 
 from probe import ops
 from probe.by_hand.registry import _HOMES, LEFT_OUT, writer_of
+from probe.by_hand.script import Computation, HandScript, NamedValue, Statement
+from probe.by_hand.trial import holds
 
 WRITTEN = {name: case for name, case in CASES.items() if type(case[0]).__name__ in _HOMES}
 
@@ -32,3 +36,13 @@ def test_a_class_that_derives_from_an_op_is_not_written_as_that():
             return np.minimum(x, 0)
 
     assert unwritten(computation(Odd(), np.ones((2, 3)))) == ["Odd is not written here"]
+
+
+def test_a_statement_of_another_rank_does_not_hold():
+    computation = Computation((), (), ((np.zeros((2, 3)),),))
+    named = (NamedValue("y", 0, 0, (1, 0)),)
+    statement = Statement(("y = np.zeros((1, 3, 2))",), step=0, named=named)
+    script = HandScript((), (statement,), {}, frozenset(), ("y",))
+    assert not holds(computation, script)
+    statement = replace(statement, lines=("y = np.zeros((3, 2))",))
+    assert holds(computation, replace(script, statements=(statement,)))
