@@ -81,7 +81,8 @@ def told(shape: Sequence[int]) -> str:
 
 def comment(text: str) -> list[str]:
     """Text of a file as a comment, which it can neither end nor begin again."""
-    plain = printable.line(text.replace("*/", "* /").replace("/*", "/ *"), 1200)
+    text = text.replace("*/", "* /").replace("/*", "/ *").replace("??/", "? ?/")
+    plain = printable.line(text, 1200)
     lines, left = list[str](), plain
     while len(left) > 94:
         cut = max(left.rfind(" ", 0, 94), 0) or 94

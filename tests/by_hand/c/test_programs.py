@@ -273,6 +273,7 @@ def test_names_out_of_a_file_stay_comments_and_identifiers(tmp_path):
     made = captured(build, X)
     hostile = Capture(name, name, 0, made.inputs, made.outputs, "float32", made.description)
     assert is_exact(c_program(hostile, name, name), tmp_path)
+    assert "??/" not in c_program(replace(hostile, layer="a??/" * 40))  # a backslash in C99
 
 
 def test_an_array_is_called_as_no_variable_of_a_function(tmp_path):
