@@ -1,6 +1,7 @@
 """The text of a script: what it is, what it loads, the statements, and how far it is from the
 framework."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -78,7 +79,7 @@ def body(script: HandScript) -> str:
 
 def told(script: HandScript, mistake: Sequence[tuple[str, str]]) -> HandScript:
     """The script with what yours does in the comments of the lines that it does otherwise."""
-    left = [(yours, layers) for yours, layers in mistake if yours or layers]
+    left = [pair for pair in _in_names_of(script, mistake) if pair[0] or pair[1]]
 
     def with_comment(statement: Statement) -> Statement:
         comments = []
@@ -90,11 +91,26 @@ def told(script: HandScript, mistake: Sequence[tuple[str, str]]) -> HandScript:
 
     loads = tuple(map(with_comment, script.loads))
     statements = [*map(with_comment, script.statements)]
-    if left and statements:
-        more = "; ".join(f"yours has one more line: {yours}" for yours, _ in left)
+    added = [yours for yours, layers in left if not layers]
+    if added and statements:
+        more = "; ".join(f"yours has one more line: {yours}" for yours in added)
         last = statements[-1]
         statements[-1] = replace(last, beside="; ".join(filter(None, (last.beside, more))))
     return replace(script, loads=loads, statements=tuple(statements))
+
+
+def _in_names_of(script: HandScript, mistake: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The lines with the script's own names of the inputs, which are numbered in them."""
+    names = {}
+    for line in _all_lines(script.loads):
+        if found := re.fullmatch(r'(\w+) = load\("input_(\d+)"\)', line):
+            names[f"x{found[2]}"] = found[1]
+    names = {name: own for name, own in names.items() if name not in compared_names(script)}
+
+    def renamed(line: str) -> str:
+        return re.sub(r"\bx\d+\b", lambda found: names.get(found[0], found[0]), line)
+
+    return [(renamed(yours), renamed(layers)) for yours, layers in mistake]
 
 
 def compared_names(script: HandScript) -> tuple[str, ...]:

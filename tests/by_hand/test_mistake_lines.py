@@ -186,3 +186,29 @@ def test_the_script_has_the_mistaken_line_beside_the_right_one(net, tmp_path):
     lines = path.read_text(encoding="utf-8").splitlines()
     at = next(at for at, line in enumerate(lines) if line.startswith("padded = "))
     assert lines[at - 1] == "# yours: padded = np.pad(x[:, ::-1], ((0, 0), (0, 0), (1, 1), (1, 1)))"
+
+
+class Difference(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.proj = torch.nn.Linear(8, 8)
+
+    def forward(self, left, right):
+        return self.proj(left) - right
+
+
+def test_the_mistaken_lines_have_the_scripts_own_names_of_inputs(tmp_path):
+    path, left, right = tmp_path / "script.py", torch.from_numpy(X[0]), torch.from_numpy(X[1])
+    torch.manual_seed(0)
+    net = Difference()
+    for values, told in (
+        (net.proj(left.flip(-1)) - right, ["# yours: proj = left[:, :, ::-1] @ proj_weight.T"]),
+        (
+            net.proj(left) + right,
+            ["# yours: no such line; yours has one more line: proj_2 = proj + right"],
+        ),
+    ):
+        probe.script(net, "", (left, right), path, expected=values.detach().numpy())
+        lines = path.read_text(encoding="utf-8").splitlines()
+        found = [line.partition(" + proj_bias")[0] for line in lines if line.startswith("# yours")]
+        assert found == told
