@@ -100,7 +100,7 @@ def compare(
     for batch in batches(first, second, x, x_b, shape, seed):
         passes = passes_of(first, second, batch.x, batch.x_b, batch.shape, seed, say, runs)
         outcome = compared(passes, pairs, how, say, tolerance)
-        comparison = concluded(outcome, passes, first.source, second.source, strict)
+        comparison = concluded(outcome, passes, (first.source, second.source), strict, tolerance)
         if not comparison.ok:
             break
     if notes := batch.notes(comparison.ok):

@@ -11,21 +11,27 @@ from probe.model_comparison.reports.blocks import placed, relation_of
 from probe.model_comparison.reports.result import ModelComparison, Pair
 from probe.model_comparison.rows import NAN_ALONE
 from probe.model_comparison.sides import Side
+from probe.model_comparison.unmade_outputs import unmade_outputs
 from probe.report.effect import Effect
 
 __all__ = ["concluded"]
 
 
 def concluded(
-    outcome: Compared, passes: ComparedPasses, source_a: str, source_b: str, strict: bool
+    outcome: Compared,
+    passes: ComparedPasses,
+    sources: tuple[str, str],
+    strict: bool,
+    tolerance: tuple[float, float] | None = None,
 ) -> ModelComparison:
-    """The comparison of two models that came from ``source_a`` and ``source_b``."""
+    """The comparison of two models that came from these ``sources``."""
+    unmade = () if outcome.refused else tuple(unmade_outputs(passes, tolerance))
     replacing = _of_sides(passes)
     outcome = outcome._replace(pairs=tuple(_marked(pair, replacing) for pair in outcome.pairs))
-    verdict, sentence = _verdict(outcome, strict)
+    verdict, sentence = _verdict(outcome, strict, unmade)
     return ModelComparison(
-        *(verdict, sentence, outcome.pairs, outcome.unpaired, source_a, source_b, passes.of_a.how),
-        notes=(*passes.notes, *outcome.notes),
+        *(verdict, sentence, outcome.pairs, outcome.unpaired, *sources, passes.of_a.how),
+        notes=(*passes.notes, *unmade, *outcome.notes),
         inputs=passes.walked.words,
         effect=(_effect(replacing[0]), _effect(replacing[1])),
     )
@@ -64,7 +70,7 @@ def _marked(pair: Pair, replacing: Sides) -> Pair:
     return replace(pair, verdict="unchecked", source=False)
 
 
-def _verdict(outcome: Compared, strict: bool) -> tuple[str, str]:
+def _verdict(outcome: Compared, strict: bool, unmade: Sequence[str]) -> tuple[str, str]:
     """The verdict, and the sentence that gives its reason."""
     if outcome.refused:
         return "unchecked", f"unchecked: {outcome.refused}"
@@ -77,6 +83,8 @@ def _verdict(outcome: Compared, strict: bool) -> tuple[str, str]:
         return "diverge", f"diverge: {outcome.uncopied}{_and_more(sources)}"
     if sources:
         return "diverge", f"diverge: {_of_sources(sources)}; {agreeing}"
+    if unmade:
+        return "diverge", f"diverge: {unmade[0]}; {agreeing}"
     if not pairs:
         return "unchecked", "unchecked: no tensor of B corresponds to one of A"
     if any(pair.verdict == "diverge" for pair in pairs):

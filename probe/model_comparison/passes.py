@@ -107,8 +107,7 @@ def passes_of(
     same_layout = _have_one_layout(a.framework, b.framework)
     with told_of(Side.B):
         of_b = _pass_of_b(b, of_a, x, x_b, same_layout, runs[1])
-    notes = tuple(_made_by_none(of_a, of_b))
-    return ComparedPasses(of_a.graph, of_b, of_a, None, same_layout, notes)
+    return ComparedPasses(of_a.graph, of_b, of_a, None, same_layout)
 
 
 def _pass_of(
@@ -195,25 +194,6 @@ def _have_one_layout(a: str, b: str) -> bool:
     PyTorch."""
     names = {framework.partition(" ")[0] for framework in (a, b)}
     return len(names) == 1 or names == {"torch", "onnxruntime"}
-
-
-def _made_by_none(a: ModelPass, b: ModelPass) -> Iterator[str]:
-    """What is to be said of outputs that no layer makes in a model, as a table that it holds: they
-    are in no pair."""
-    for place, (output, other) in enumerate(zip(a.outputs, b.outputs, strict=False)):
-        sides = [
-            side
-            for side, passed in (("A", a), ("B", b))
-            if place not in passed.graph.places and passed.outputs[place].size
-        ]
-        same = output.shape == other.shape and np.allclose(
-            output, other, rtol=_ALIKE**2, equal_nan=output.dtype.kind == "f"
-        )
-        if sides and not same:
-            yield (
-                f"output {place}, which no layer makes in {' and '.join(sides)}, has other values "
-                "in B than in A, and is not compared"
-            )
 
 
 def _outputs_apart(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:

@@ -244,6 +244,31 @@ def test_what_one_model_gives_beside_the_others_outputs(more):
     comparison = probe.compare(other, third, X, search=False)
     differs = "output 1, which no layer makes in A and B, has other values in B than in A"
     assert bool(comparison.sources) != any(differs in note for note in comparison.notes)
+    assert comparison.verdict == "diverge"
+
+
+TABLE = torch.linspace(-1, 1, 12).reshape(3, 4)
+
+
+@pytest.mark.parametrize(
+    "table", [TABLE + 0.3, -TABLE, TABLE * 0, TABLE * float("nan"), TABLE.T.contiguous()]
+)
+def test_a_table_among_the_outputs_is_compared(table):
+    net, other = (seeded(Heads, lambda x, y, z, t=t: (y, t)) for t in (TABLE, table))
+    comparison = probe.compare(net, other, X)
+    assert comparison.verdict == "diverge" and "output 1" in comparison.sentence, str(comparison)
+    for same in (TABLE.half(), TABLE.bfloat16(), TABLE.double(), TABLE[None]):
+        right = seeded(Heads, lambda x, y, z, same=same: (y, same))
+        assert probe.compare(net, right, X).ok
+    assert probe.compare(net, other, X, rtol=0.0, atol=3.0).ok == bool(torch.isfinite(table).all())
+
+
+def test_an_output_of_zeros_in_the_place_of_a_layers_is_a_fault():
+    net = seeded(Heads, lambda x, y, z: (y, z))
+    other = seeded(Heads, lambda x, y, z: (y, torch.zeros_like(z)))
+    assert probe.compare(net, other, X).verdict == "diverge"
+    assert probe.compare(other, net, X).verdict == "diverge"
+    assert probe.compare(seeded(Heads, lambda x, y, z: (y, x)), other, X).verdict == "diverge"
 
 
 class Pictures(nn.Module):
