@@ -29,6 +29,8 @@ class Batch(NamedTuple):
     """Of a slice: where the input comes from."""
     words: str = ""
     """Of a slice: whose batch is fixed, and which samples it holds."""
+    some: str = ""
+    """Of a slice: which part of the samples is compared, where that is not all."""
 
     def notes(self, agrees: bool) -> tuple[str, ...]:
         """What is said of a slice that is the last to be compared."""
@@ -71,7 +73,7 @@ def batches(
     elif x is None and shape is None:
         drawn = [(size, *array.shape[1:]) for array in bound.arrays]
         yield Batch(x, x_b, drawn[0] if len(drawn) == 1 else drawn)
-    elif len(counts) == 1 and not next(iter(counts)) % size:
+    elif len(counts) == 1 and min(counts) and not min(counts) % size:
         yield from _slices(bound, x, x_b, side, size)
     else:
         has = " and ".join(map(str, sorted(counts)))
@@ -119,6 +121,7 @@ def _slices(
         values = [*bound.arrays]
     given = replace(x, values=values) if isinstance(x, InputArgument) else values
     compared = min(count // size, _MOST)
+    some = "" if compared * size == count else f"{compared * size} of {count} samples"
     for place in range(compared):
         part = slice(place * size, (place + 1) * size)
         name = f"sample {part.start}" if size == 1 else f"samples {part.start}:{part.stop}"
@@ -126,17 +129,19 @@ def _slices(
             f"{side.value} takes a batch of {size}: of the {count} samples of the input the first "
             f"{compared * size} are compared {size} at a time; the pairs are those of {name}"
         )
-        yield Batch(_sliced(given, part, count), _sliced(x_b, part, count), None, bound.how, words)
+        yield Batch(
+            _sliced(given, part, count), _sliced(x_b, part, count), None, bound.how, words, some
+        )
 
 
 def _sliced(x: Any, part: slice, count: int) -> Any:
-    """Those samples of what has as many as the input."""
+    """Those samples of what has as many as the input: arrays, or tensors of a framework."""
     if isinstance(x, InputArgument):
         return replace(x, values=_sliced(x.values, part, count))
     if isinstance(x, Mapping):
         return {name: _sliced(value, part, count) for name, value in x.items()}
-    if isinstance(x, list | tuple) and any(isinstance(value, np.ndarray) for value in x):
+    if isinstance(x, list | tuple) and any(hasattr(value, "shape") for value in x):
         return [_sliced(value, part, count) for value in x]
-    if isinstance(x, np.ndarray) and x.ndim and x.shape[0] == count:
+    if getattr(x, "shape", None) and x.shape[0] == count:
         return x[part]
     return x

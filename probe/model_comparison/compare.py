@@ -105,6 +105,8 @@ def compare(
             break
     if notes := batch.notes(comparison.ok):
         comparison = changed(comparison, how=batch.how, notes=(*notes, *comparison.notes))
+    if comparison.ok and batch.some:
+        comparison = changed(comparison, sentence=f"{comparison.sentence}, on {batch.some}")
     if last is not None:
         sentence = f"{comparison.sentence}, up to block {last}"
         note = (

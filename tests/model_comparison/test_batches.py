@@ -7,6 +7,7 @@ from known_warnings import TORCH_EXPORT
 from torch import nn
 
 import probe
+from probe.errors import BadInput
 
 pytestmark = pytest.mark.filterwarnings(*TORCH_EXPORT)
 X = np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32)
@@ -63,3 +64,25 @@ def test_other_numbers_of_samples_are_refused(pair):
         probe.compare(net, folder / "of 2.onnx", X[:3])
     with pytest.raises(probe.BadInput, match="A takes a batch of 1 and B one of 2: no input fits"):
         probe.compare(folder / "of 1.onnx", folder / "of 2.onnx", X)
+
+
+def test_tensors_of_a_framework_are_sliced(pair):
+    net, folder = pair
+    x = torch.from_numpy(X)
+    assert probe.compare(folder / "of 1.onnx", net, X, x_b=x).ok
+    assert probe.compare(folder / "of 1.onnx", net, X, x_b=[x]).ok
+    assert probe.compare(net, folder / "of 2.onnx", {"input": x}).ok
+    assert not probe.compare(folder / "of 1.onnx", Other(net).eval(), X, x_b=x).ok
+
+
+def test_an_input_without_samples_is_refused_where_the_batch_is_fixed(pair):
+    net, folder = pair
+    with pytest.raises(BadInput, match="takes a batch of 2, and the input has 0 samples"):
+        probe.compare(net, folder / "of 2.onnx", X[:0])
+
+
+def test_the_sentence_says_how_many_of_the_samples_agree(pair):
+    net, folder = pair
+    found = probe.compare(net, folder / "of 1.onnx", np.concatenate([X, X, X]))
+    assert found.sentence == "agree: 3 of 3 pairs agree, on 8 of 12 samples"
+    assert probe.compare(net, folder / "of 1.onnx", X).sentence == "agree: 3 of 3 pairs agree"
