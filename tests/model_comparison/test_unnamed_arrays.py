@@ -91,6 +91,11 @@ def test_convolutions_before_a_folded_normalization_are_no_source(net, tmp_path)
     lost = arrays | {"conv1": arrays["conv1"] * (np.arange(8) != 2)[:, None, None]}
     (source,) = probe.compare(exported, lost, X, search=False).sources
     assert source.b == ("conv1",)
+    # the model has a normalisation of its own there, whose output the array does not hold
+    factors = np.linspace(0.5, 2.2, 8, dtype=np.float32)[:, None, None]
+    scaled = arrays | {"conv1": arrays["conv1"] * factors + factors}
+    (source,) = probe.compare(net, scaled, X, search=False).sources
+    assert source.b == ("conv1",)
 
 
 def test_names_that_tell_nothing(net):

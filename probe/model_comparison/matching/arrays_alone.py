@@ -9,6 +9,7 @@ import numpy as np
 
 from probe import printable
 from probe.model_comparison.graphs.graph import Tensor
+from probe.model_comparison.graphs.normalization import normalization_behind
 from probe.model_comparison.graphs.weights import held_weights
 from probe.model_comparison.matching.own_values import EQUAL, apart
 from probe.model_comparison.matching.paired import Decision
@@ -45,7 +46,7 @@ def without_folded(walk: WalkState) -> tuple[WalkState, dict[Tensor, str]]:
         left_out = {decision.a for decision in scaled}
         kept = [decision for decision in walk.decisions if decision.a not in left_out]
         without = walk_again(walk, decisions=kept)
-        right = [decision for decision in scaled if _agrees_behind(without, decision.b)]
+        right = [decision for decision in scaled if _is_folded(without, decision)]
         if len(right) == len(scaled):
             break
         scaled = right
@@ -89,6 +90,15 @@ def _is_normalized(array: np.ndarray, own: np.ndarray, axis: int) -> bool:
     apart_each = np.diff(np.sort(np.append(factors, [0.0, 1.0])))
     moved = np.abs(shifts) > _VARIED * np.abs(shifts).max()
     return bool(apart_each.min() > _VARIED * np.abs(factors).mean() / len(factors) and moved.all())
+
+
+def _is_folded(walk: WalkState, decision: Decision) -> bool:
+    """Whether one of the two has a normalisation folded in, as far as what follows shows: the
+    array is what the model's own gives, or the model has none of its own there."""
+    holds_output = bool(walk.partners_of_a.get(decision.a))
+    if not holds_output and normalization_behind(decision.b.root) is not None:
+        return False
+    return _agrees_behind(walk, decision.b)
 
 
 def _agrees_behind(walk: WalkState, b: Tensor) -> bool:
