@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from probe import printable
 from probe.capture.replacing import Replacing
+from probe.model_comparison.graphs.weights import held_weights
 from probe.model_comparison.pairing import Compared
 from probe.model_comparison.passes import ComparedPasses
 from probe.model_comparison.reports.blocks import placed, relation_of
@@ -28,7 +29,7 @@ def concluded(
     unmade = () if outcome.refused else tuple(unmade_outputs(passes, tolerance))
     replacing = _of_sides(passes)
     outcome = outcome._replace(pairs=tuple(_marked(pair, replacing) for pair in outcome.pairs))
-    verdict, sentence = _verdict(outcome, strict, unmade)
+    verdict, sentence = _verdict(outcome, strict, unmade, _beside(outcome.pairs, passes, replacing))
     return ModelComparison(
         *(verdict, sentence, outcome.pairs, outcome.unpaired, *sources, passes.of_a.how),
         notes=(*passes.notes, *unmade, *outcome.notes),
@@ -70,7 +71,27 @@ def _marked(pair: Pair, replacing: Sides) -> Pair:
     return replace(pair, verdict="unchecked", source=False)
 
 
-def _verdict(outcome: Compared, strict: bool, unmade: Sequence[str]) -> tuple[str, str]:
+def _beside(pairs: Sequence[Pair], passes: ComparedPasses, replacing: Sides) -> str:
+    """What layers with weights no pair compares since they are in one with a layer whose output was
+    replaced."""
+    graphs = (passes.of_a.graph, passes.walked.graph)
+    weighing = {
+        node.call.name for graph in graphs for node in graph.nodes if any(held_weights(node))
+    }
+    for pair in pairs:
+        if not pair.replaced or pair.verdict != "unchecked":
+            continue
+        for side, model, names in zip("AB", replacing, (pair.a, pair.b), strict=True):
+            known = frozenset[str]() if model is None else model.call_names
+            rest = [name for name in names if name in weighing - known]
+            if rest and known.intersection(names):
+                return f"{printable.several(rest)} of {side} was not compared: {pair.replaced}"
+    return ""
+
+
+def _verdict(
+    outcome: Compared, strict: bool, unmade: Sequence[str], beside: str
+) -> tuple[str, str]:
     """The verdict, and the sentence that gives its reason."""
     if outcome.refused:
         return "unchecked", f"unchecked: {outcome.refused}"
@@ -90,6 +111,8 @@ def _verdict(outcome: Compared, strict: bool, unmade: Sequence[str]) -> tuple[st
     if any(pair.verdict == "diverge" for pair in pairs):
         return "diverge", f"diverge: {agreeing}"
     unchecked = _why_unchecked(outcome, agreeing, strict)
+    if beside and not unchecked:
+        unchecked = f"unchecked: {agreeing}; {beside}"
     if unchecked:
         return "unchecked", unchecked
     return "agree", f"agree: {agreeing}"

@@ -278,3 +278,17 @@ def test_in_a_comparison_they_are_no_difference(probe, files):
     assert status == 0 and "effect on A: with your values of 'first'" in unwrapped(out)
     with pytest.raises(BadInput, match="contains only arrays, so no layer runs on other values"):
         library.compare(a, {"0": right}, x, replace_b={"0": right})
+
+
+def test_a_layer_in_one_pair_with_a_replaced_one_is_not_compared():
+    torch.manual_seed(2)
+    convolution, norm = torch.nn.Conv1d(3, 4, 3), torch.nn.BatchNorm1d(4)
+    torch.nn.init.uniform_(norm.running_var, 0.5, 2)
+    head = torch.nn.Conv1d(4, 2, 1)
+    a = torch.nn.Sequential(convolution, norm, head).eval()
+    b = torch.nn.Sequential(torch.nn.utils.fuse_conv_bn_eval(convolution, norm), head).eval()
+    values = {"0": np.ones((2, 4, 4), np.float32)}
+    assert library.compare(a, b, X).ok and library.compare(a, a, X, replace=values).ok
+    b[0].bias.data[1] += 0.3
+    found = library.compare(a, b, X, replace=values)
+    assert found.verdict == "unchecked" and "1 of A was not compared" in found.sentence, str(found)
