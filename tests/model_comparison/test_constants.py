@@ -221,3 +221,30 @@ def test_scale_of_attention_is_told_by_the_size_it_comes_from(block):
     other = copy.deepcopy(block)
     other.scale = 1 / 8
     assert _source(block, other).notes[0] == "1 / sqrt(8) in A, 1 / 8 in B"
+
+
+class _Gated(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.enter, self.leave = torch.nn.Linear(6, 8), torch.nn.Linear(8, 5)
+        self.gate = torch.nn.Parameter(torch.randn(8))
+        self.mixed = torch.nn.Parameter(torch.randn(8, 8))
+        self.factor = 1.0
+
+    def forward(self, x):
+        gate = self.mixed @ self.mixed.T @ torch.softmax(self.gate, 0)
+        return self.leave(torch.relu(self.enter(x) * gate * self.factor))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_narrower_copy_works_its_constants_out_in_its_own_type(dtype):
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    net, narrow = _Gated().eval(), _Gated().eval().to(dtype)
+    for seed in range(4):
+        with torch.no_grad():
+            net.gate.copy_(torch.randn(8, generator=torch.Generator().manual_seed(seed)))
+            narrow.gate.copy_(net.gate)
+        assert probe.compare(net, narrow, x).ok, seed
+    narrow.factor = 1.05
+    assert probe.compare(net, narrow, x, search=False).verdict == "diverge"

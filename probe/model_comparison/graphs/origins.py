@@ -10,7 +10,7 @@ from probe.description import Description
 from probe.evaluation.allowance import allowances
 from probe.evaluation.numpy_reference import recompute
 from probe.model import CallOutput, WorkedOut
-from probe.numerics.precision import stored_in
+from probe.numerics.precision import precision_of, stored_in
 from probe.ops.step import weights_of
 from probe.trial.refusals import refused
 
@@ -23,6 +23,8 @@ _ALIKE = 1e-2
 """How far the steps may lie from the numbers that they are to give, as a share of the largest."""
 _LITTLE = 1e-3
 """No more is put down to rounding, as a share of the largest."""
+_ROUNDINGS = 4.0
+"""Nor more than so many roundings of a narrower type."""
 _ENDLESS = 1e30
 """What a mask subtracts is no measure of the rest."""
 
@@ -70,5 +72,6 @@ def _origin_of(known: WorkedOut, array: np.ndarray, dtype: str) -> ConstantOrigi
     if (np.abs(mine - theirs) > _ALIKE * np.abs(mine).max(initial=0.0)).any():
         return None
     usual = np.abs(mine).max(initial=0.0, where=np.abs(mine) < _ENDLESS)
-    rounding = np.minimum(2 * np.where(finite, rounding, 0.0), _LITTLE * usual)
+    little = max(_LITTLE, _ROUNDINGS * precision_of(dtype).unit)
+    rounding = np.minimum(2 * np.where(finite, rounding, 0.0), little * usual)
     return ConstantOrigin(description, rounding, known.made_by)
