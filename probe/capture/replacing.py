@@ -20,6 +20,7 @@ from probe.model import (
     Containing,
     InputSpec,
     Model,
+    NamesArrays,
     OnCall,
     Rounding,
     SeesCalls,
@@ -204,6 +205,12 @@ class Replacing:
 
     def input_order(self, names: Collection[str]) -> tuple[str, ...]:
         return self.model.input_order(names)
+
+    def argument_names(self) -> tuple[str, ...]:
+        return self.model.argument_names() if isinstance(self.model, NamesArrays) else ()
+
+    def output_names(self) -> tuple[str, ...]:
+        return self.model.output_names() if isinstance(self.model, NamesArrays) else ()
 
     def names(self) -> tuple[str, ...]:
         return self.model.names()

@@ -140,6 +140,9 @@ def test_outputs_in_another_order_are_paired_by_name_or_by_what_they_hold(tmp_pa
         comparison = probe.compare(a, b, X)
         assert comparison.ok, str(comparison)
         assert comparison.notes == (f"B's outputs are A's outputs {order}",)
+    values = {"/Relu": probe.check(file, "/Relu", X).outputs["numpy"] + 1}
+    comparison = probe.compare(file, second, X, replace=values, replace_b=values)
+    assert comparison.ok and "0, 2, 1, paired by name" in str(comparison.notes), str(comparison)
     last_first.note.weight.data[0] *= 1.5
     assert sources(probe.compare(net, last_first, X)) == [("note",)]
 
