@@ -266,6 +266,25 @@ def test_a_table_among_the_outputs_is_compared(table):
     assert probe.compare(net, other, X, rtol=0.0, atol=3.0).ok == bool(torch.isfinite(table).all())
 
 
+def test_a_part_beside_something_else_of_the_size_of_the_rest_is_not_compared():
+    def joined(x, y, z):
+        return torch.cat([y, z], 1)
+
+    width = seeded(Heads, lambda x, y, z: y)(torch.from_numpy(X)).shape[1]
+
+    def apart(x, y, z):
+        return -y, z
+
+    def moved(x, y, z):
+        return torch.cat([y, z], 1).roll(width // 2 or 1, 1)
+
+    net = seeded(Heads, joined)
+    assert probe.compare(net, seeded(Heads, lambda x, y, z: (y, z)), X).ok
+    assert not probe.compare(net, seeded(Heads, apart), X, search=False).ok
+    assert not probe.compare(seeded(Heads, apart), net, X, search=False).ok
+    assert not probe.compare(seeded(Heads, lambda x, y, z: (y, z)), seeded(Heads, moved), X).ok
+
+
 def test_an_output_of_zeros_in_the_place_of_a_layers_is_a_fault():
     net = seeded(Heads, lambda x, y, z: (y, z))
     other = seeded(Heads, lambda x, y, z: (y, torch.zeros_like(z)))

@@ -36,6 +36,8 @@ class Related:
     places among the outputs that nodes make."""
 
     used: dict[Side, set[int]] = field(default_factory=lambda: {side: set() for side in Side})
+    parts: dict[Side, dict[int, int]] = field(default_factory=lambda: {side: {} for side in Side})
+    """Of outputs that the other model gives parts of, how many elements these have."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -73,6 +75,10 @@ def pair_related(state: WalkState, places: Mapping[int, int]) -> Related:
                 continue
             related.used[side].add(k)
             related.used[other] |= {end.index for end in relation.of}
+            if of is _part:
+                (whole,) = relation.of
+                parts = related.parts[other]
+                parts[whole.index] = parts.get(whole.index, 0) + target.value.size
             place = _graph(state, side).places[k]
             related.notes.append(f"output {place} of {side.value} is {relation.words}")
             _pair(state, side, target, relation.made)

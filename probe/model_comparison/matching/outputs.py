@@ -1,7 +1,7 @@
 """The models' outputs: which stand for one another, by name, by what they hold or by their places,
 where nothing before told it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 
 import numpy as np
@@ -34,7 +34,8 @@ def pair_outputs(state: WalkState) -> None:
     left, chosen = _left(state, places, related)
     places.update(zip(left, chosen, strict=False))
     more = left[len(chosen) :] if len(state.b.output_names) > len(state.a.output_names) else []
-    state.accounted.update(state.b.outputs[k] for k in (*related.used[Side.B], *more))
+    known = {*related.used[Side.B], *more} - _beside_parts(state, places, related, more)
+    state.accounted.update(state.b.outputs[k] for k in known)
     reason = _exchanged(state, places)
     for b, a in places.items():
         _pair_output(state, state.a.outputs[a], state.b.outputs[b], reason)
@@ -107,6 +108,25 @@ def _left(state: WalkState, places: _Places, related: Related) -> tuple[list[int
         alike = [place for place in free if a[place].value.size == b[k].value.size]
         chosen += (alike or free)[:1]
     return of_b, chosen
+
+
+def _beside_parts(
+    state: WalkState, places: _Places, related: Related, more: Sequence[int]
+) -> set[int]:
+    """The outputs of B that may be wrong: one model gives a part of an output of the other's, and
+    as many elements as the rest has, which are none of it."""
+    a, b = state.a.outputs, state.b.outputs
+    lost = [k for k in range(len(a)) if k not in {*places.values()} | related.used[Side.A]]
+    rests = {
+        side: {k: ends[k].value.size - size for k, size in related.parts[side].items()}
+        for side, ends in ((Side.A, a), (Side.B, b))
+    }
+    of_a = {rest for k, rest in rests[Side.A].items() if k not in places.values()}
+    lost_sizes = {a[k].value.size for k in lost}
+    return {
+        *(k for k in more if b[k].value.size in of_a),
+        *(k for k, rest in rests[Side.B].items() if k not in places and rest in lost_sizes),
+    }
 
 
 def _notes(state: WalkState, places: _Places, how: str, related: Related) -> Iterator[str]:
