@@ -29,7 +29,7 @@ __all__ = [
 
 _LONG = 40
 """Letters of an expression."""
-_NUMBERED = re.compile(r"^(.*::|/|_|val_)|^[a-z_]*\\d+$|Constant", re.IGNORECASE)
+_NUMBERED = re.compile(r"^(.*::|/|_|val_)|Constant", re.IGNORECASE)
 """Names that an exporter has made up."""
 _SAME = 1e-6
 _MOST = 1 << 12
