@@ -55,8 +55,9 @@ class MistakeWriter(HandWriter):
             if known is not own and np.array_equal(known.effective, weight.effective):
                 self.weight(known)
                 return self._weights.value(weight, str(self._weights.known(known)))
-        if own.stored is not None and np.array_equal(own.to_op(own.stored), array):
-            return self._weights.value(own, self._stored_name(own))
+        if own.stored is not None and own.stored.shape == own.effective.shape:  # not packed
+            if np.array_equal(own.to_op(own.stored), array):
+                return self._weights.value(own, self._stored_name(own))
         found = expressed(value, own.value, array)
         if found is None:
             raise Unwritten("a weight that is another")

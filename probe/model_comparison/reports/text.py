@@ -48,7 +48,7 @@ def _pairs(comparison: "ModelComparison", fold: bool, page: int) -> Iterator[str
     table = rows(comparison)
     room = (page - _NUMBERS - 2) // 2
     names = (len(printable.line(name)) for row in table for name in (row.a, row.b))
-    yield from map(printable.Whole, _table(table, fold, min(room, max(_COMMON, *names, 0))))
+    yield from _table(table, fold, min(room, max(_COMMON, *names, 0)))
     if table:
         yield _legend(comparison)
     if any(row.rounding for row in table):
@@ -90,7 +90,8 @@ def _table(table: Sequence[PairRow], fold: bool, wide: int) -> Iterator[str]:
     rounds = any(row.rounding for row in table)
     wide -= _FORMAT_WIDE // 2 * rounds
     more = f"{'format':>{_FORMAT_WIDE}}" * rounds
-    yield f"{'A':<{wide}} {'B':<{wide}} {'local':>8} {'propag.':>8}{more}  verdict"
+    heading = f"{'A':<{wide}} {'B':<{wide}} {'local':>8} {'propag.':>8}{more}  verdict"
+    yield printable.Whole(heading)
     for agrees, group in groupby(table, key=_is_usual):
         run = list(group)
         if fold and agrees and len(run) >= _LEAST:
@@ -103,4 +104,5 @@ def _table(table: Sequence[PairRow], fold: bool, wide: int) -> Iterator[str]:
             verdict = f"{row.verdict}{', source' if row.source else ''}"
             more = f"{row.rounding or '-':>{_FORMAT_WIDE}}" * rounds
             a, b = (printable.middle(printable.line(name), wide) for name in (row.a, row.b))
-            yield f"{a:<{wide}} {b:<{wide}} {row.local:>8} {row.propagated:>8}{more}  {verdict}"
+            numbers = f"{row.local:>8} {row.propagated:>8}{more}  {verdict}"
+            yield printable.Whole(f"{a:<{wide}} {b:<{wide}} {numbers}")
