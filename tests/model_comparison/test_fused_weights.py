@@ -7,7 +7,7 @@ from own_seed import RNG
 from torch import nn
 
 import probe
-from probe.model_comparison.causes.fused_weights import Part, cut, part_of
+from probe.model_comparison.causes.fused_weights import FusedPart, cut, part_of
 from probe.ops.weight import Weight
 
 X = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
@@ -71,9 +71,9 @@ def test_a_part_is_found_along_the_axis_that_differs():
     large = RNG.normal(size=(6, 12))
     small = large[:, 4:8].copy()
     small[:, 1] += 1
-    assert part_of(small, large) == part_of(large, small) == Part(1, 4)
+    assert part_of(small, large) == part_of(large, small) == FusedPart(1, 4)
     assert part_of(RNG.normal(size=(6, 4)), large) is None
     assert part_of(large[:3, 4:8], large) is None and part_of(large, large) is None
     weight = Weight("weight", None, large)
-    np.testing.assert_array_equal(cut(weight, Part(1, 4), 4).value, large[:, 4:8])
-    assert cut(weight, Part(1, 10), 4) is None and cut(weight, Part(1, 4), 12) is weight
+    np.testing.assert_array_equal(cut(weight, FusedPart(1, 4), 4).value, large[:, 4:8])
+    assert cut(weight, FusedPart(1, 10), 4) is None and cut(weight, FusedPart(1, 4), 12) is weight

@@ -8,21 +8,21 @@ import numpy as np
 from probe.numerics.dtypes import widened
 from probe.ops.weight import Weight
 
-__all__ = ["Part", "cut", "part_of"]
+__all__ = ["FusedPart", "cut", "part_of"]
 
 _MOST = 0.5
 """What part of the smaller weight's rows must be found in the larger one."""
 _SAME = 1e-6
 
 
-class Part(NamedTuple):
+class FusedPart(NamedTuple):
     """Where the smaller of two weights lies in the larger one."""
 
     axis: int
     start: int
 
 
-def part_of(mine: np.ndarray, theirs: np.ndarray) -> Part | None:
+def part_of(mine: np.ndarray, theirs: np.ndarray) -> FusedPart | None:
     """Where one weight lies in the other, along the one axis in which their sizes differ; None
     where most of it does not."""
     if mine.ndim != theirs.ndim or not (mine.size and theirs.size):
@@ -45,11 +45,11 @@ def part_of(mine: np.ndarray, theirs: np.ndarray) -> Part | None:
     found = {start: _same(large[start : start + count], small).mean() for start in sorted(starts)}
     best = max(found, key=lambda start: found[start], default=0)
     if found.get(best, 0.0) > _MOST:
-        return Part(axes[0], best)
+        return FusedPart(axes[0], best)
     return None
 
 
-def cut(weight: Weight, part: Part, count: int) -> Weight | None:
+def cut(weight: Weight, part: FusedPart, count: int) -> Weight | None:
     """So many entries of a weight, from where the part begins; itself where it has no more, None
     where it has fewer."""
     values = weight.value

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.model_comparison.causes.fused_weights import Part, cut, part_of
+from probe.model_comparison.causes.fused_weights import FusedPart, cut, part_of
 from probe.model_comparison.causes.weight_relations import RoundingBetween, relation
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.normalization import FoldedNode
@@ -65,7 +65,7 @@ def differing_weights(
 ) -> Iterator[Difference]:
     """The weights in which two ops of one kind differ, but for rounding."""
     mine, theirs = dict(held_weights(a)), dict(held_weights(b))
-    part: Part | None = None
+    part: FusedPart | None = None
     for name in dict.fromkeys((*mine, *theirs)):
         left, right = mine.get(name), theirs.get(name)
         if left is None or right is None:
@@ -85,7 +85,7 @@ def differing_weights(
         yield from _values(a, name, left, right, beside)
 
 
-def _parts(left: Weight, right: Weight, part: Part | None) -> tuple[Weight, Weight]:
+def _parts(left: Weight, right: Weight, part: FusedPart | None) -> tuple[Weight, Weight]:
     """Of two weights of which one holds the other's beside those of other layers, what is the
     other's."""
     if part is None or left.value.ndim != right.value.ndim:
