@@ -361,7 +361,7 @@ def own_words(op, inputs, outputs, at):
     title, stages = op.title(inputs), op.contributions(inputs, outputs, at).stages
     words = dict.fromkeys([title, *(stage.words for stage in stages)])
     words.pop(f"{type(op).__name__}: {of_class}", None)
-    drawn = r"\d+(\.\d+)?" if type(op).__name__ in OF_ALL_DRAWN else DRAWN
+    drawn = r"-?\d+(\.\d+)?" if type(op).__name__ in OF_ALL_DRAWN else DRAWN
     return re.sub(drawn, "…", "; ".join(words))
 
 
