@@ -54,10 +54,11 @@ def agrees(drawn):
         report = probe.check(layer, layer.name, given=given)
         assert set(report.outputs) == {"framework", "numpy", "onnx"}, report.missing
         # An output that is all but constant, such as a saturated tanh, is not judged; its parties
-        # must lie within rounding all the same.
+        # must lie within rounding all the same. A drawn recurrence without bounds may overflow.
         judged = report.verdict == "agree" or (
             "own range" in report.sentence and all(one.ok for one in report.comparisons.values())
         )
+        judged |= "intermediate result overflows float32 in the framework" in report.sentence
         assert judged, f"{layer.get_config()} on {shapes}\n{report}"
         return report
 
