@@ -3,6 +3,7 @@ scaled, rounded otherwise, or as they are stored."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain, combinations, permutations
 
 import numpy as np
@@ -67,23 +68,18 @@ def _turned(value: Value, array: np.ndarray) -> Iterator[Expression]:
         return
     for count in range(1, array.ndim + 1):
         for some in combinations(axes, count):
-            yield (lambda x, some=some: np.flip(x, some)), lambda some=some: _flipped(value, some)  # type: ignore[misc]
+            yield partial(np.flip, axis=some), partial(_flipped, value, some)
     for perm in permutations(axes):
         if perm != tuple(axes):
-            yield (
-                (lambda x, perm=perm: x.transpose(perm)),  # type: ignore[misc]
-                lambda perm=perm: replace(value, order=composed(value.order, perm)),  # type: ignore[misc]
-            )
+            turned = replace(value, order=composed(value.order, perm))
+            yield partial(np.transpose, axes=perm), partial(replace, turned)
 
 
 def _rolls(value: Value, array: np.ndarray) -> Iterator[Expression]:
     """Rolled along an axis."""
     for axis, size in enumerate(array.shape):
         for by in (*range(1, min(size, _FEW)), *range(1 - min(size, _FEW), 0)):
-            yield (
-                (lambda x, by=by, axis=axis: np.roll(x, by, axis)),  # type: ignore[misc]
-                lambda by=by, axis=axis: _rolled(value, by, axis),  # type: ignore[misc]
-            )
+            yield partial(np.roll, shift=by, axis=axis), partial(_rolled, value, by, axis)
 
 
 def _reordered(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterator[Expression]:
@@ -93,10 +89,7 @@ def _reordered(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterator
             order = _order_along(array, altered, axis)
             taken = None if order is None else reordered(value, order, axis)
             if taken is not None:
-                yield (
-                    (lambda x, order=order, axis=axis: np.take(x, order, axis)),  # type: ignore[misc]
-                    lambda taken=taken: taken,  # type: ignore[misc]
-                )
+                yield partial(np.take, indices=order, axis=axis), partial(replace, taken)
 
 
 def _reread(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterator[Expression]:
