@@ -95,16 +95,19 @@ def _reordered(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterator
 def _reread(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterator[Expression]:
     """The same elements in another shape."""
     if array.shape != altered.shape:
-        yield (lambda x: x.reshape(altered.shape)), lambda: _reshaped(value, altered.shape)
+        straight = tuple(range(array.ndim))
+        yield (
+            partial(_read_as, order=straight, shape=altered.shape),
+            partial(_reshaped, value, altered.shape),
+        )
     if array.ndim == altered.ndim <= _MOST_AXES:
         yield from _read_otherwise(value, altered.shape)
     if array.ndim <= _MOST_AXES:
         for perm in permutations(range(array.ndim)):
+            turned = replace(value, order=composed(value.order, perm))
             yield (
-                (lambda x, perm=perm: x.transpose(perm).reshape(altered.shape)),  # type: ignore[misc]
-                lambda perm=perm: _reshaped(  # type: ignore[misc]
-                    replace(value, order=composed(value.order, perm)), altered.shape
-                ),
+                partial(_read_as, order=perm, shape=altered.shape),
+                partial(_reshaped, turned, altered.shape),
             )
 
 
@@ -112,12 +115,16 @@ def _read_otherwise(value: Value, shape: tuple[int, ...]) -> Iterator[Expression
     """The same numbers read as an array whose axes come in another order."""
     for perm in permutations(range(len(shape))):
         read, back = tuple(shape[axis] for axis in perm), tuple(int(k) for k in np.argsort(perm))
-        yield (
-            (lambda x, read=read, back=back: x.reshape(read).transpose(back)),  # type: ignore[misc]
-            lambda read=read, back=back: replace(  # type: ignore[misc]
-                _reshaped(value, read), order=composed(None, back)
-            ),
-        )
+        read_as = replace(_reshaped(value, read), order=composed(None, back))
+        yield partial(_turned_after, shape=read, order=back), partial(replace, read_as)
+
+
+def _read_as(array: np.ndarray, order: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    return array.transpose(order).reshape(shape)
+
+
+def _turned_after(array: np.ndarray, shape: tuple[int, ...], order: tuple[int, ...]) -> np.ndarray:
+    return array.reshape(shape).transpose(order)
 
 
 def _order_along(array: np.ndarray, altered: np.ndarray, axis: int) -> list[int] | None:

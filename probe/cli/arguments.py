@@ -11,24 +11,17 @@ from probe.command_line import file
 
 if TYPE_CHECKING:
     from probe.capture.user_arrays import Shape
-    from probe.cli.comparing_options import Comparing
 
 __all__ = [
-    *("Arguments", "drawn", "recording_command", "refuse_contradictions"),
+    *("Arguments", "Given", "drawn", "recording_command", "refuse_contradictions"),
     "refuse_together",
 ]
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """What was given on the command line; the fields are named as the options."""
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What ``probe FILE`` and ``probe compare`` both take; the fields are named as the options."""
 
-    model: str
-    layer: str | None = None
-    to: str | None = None
-    parts: bool = False
-    all: bool = False
-    call: int | None = None
     input: str | None = None
     text: str | None = None
     seed: int | None = None
@@ -37,30 +30,18 @@ class Arguments:
     dtype: str | None = None
     image_layout: str | None = None
     scale: float | None = None
-    expect: str | None = None
-    expect_input: str | None = None
-    expect_at: str | None = None
-    expect_value: str | None = None
     replace: tuple[tuple[str, str], ...] = ()
-    at: tuple[int, ...] | None = None
-    sees: bool = False
-    fold: bool = False
     no_search: bool = False
     thorough: bool = False
     strict: bool = False
     rtol: float | None = None
     atol: float | None = None
-    factory: str | None = None
-    imports: tuple[str, ...] = ()
     device: str | None = None
     trust: bool = False
     json: str | None = None
     html: str | None = None
     model_explorer: str | None = None
     junit: str | None = None
-    save: str | None = None
-    script: str | None = None
-    record: str | None = None
     color: str | None = None
     quiet: bool = False
     verbose: bool = False
@@ -69,6 +50,30 @@ class Arguments:
         """Whether an option was given."""
         value = getattr(self, name)
         return value is not None and value is not False and value != ()
+
+
+@dataclass(frozen=True)
+class Arguments(Given):
+    """What was given to ``probe FILE``."""
+
+    model: str
+    layer: str | None = None
+    to: str | None = None
+    parts: bool = False
+    all: bool = False
+    call: int | None = None
+    expect: str | None = None
+    expect_input: str | None = None
+    expect_at: str | None = None
+    expect_value: str | None = None
+    at: tuple[int, ...] | None = None
+    sees: bool = False
+    fold: bool = False
+    factory: str | None = None
+    imports: tuple[str, ...] = ()
+    save: str | None = None
+    script: str | None = None
+    record: str | None = None
 
 
 def drawn(shapes: tuple[tuple[int, ...], ...]) -> "Shape":
@@ -201,7 +206,7 @@ def refuse_contradictions(arguments: Arguments) -> None:
                 )
 
 
-def refuse_together(arguments: "Arguments | Comparing", options: Sequence[str]) -> None:
+def refuse_together(arguments: Given, options: Sequence[str]) -> None:
     """Raises UsageError where of these options one needs another, or leaves it without a
     meaning."""
     for name, other, why in _NEEDS:
@@ -221,7 +226,7 @@ def refuse_together(arguments: "Arguments | Comparing", options: Sequence[str]) 
             )
 
 
-def _files(arguments: "Arguments | Comparing", name: str) -> list[str]:
+def _files(arguments: Given, name: str) -> list[str]:
     """The files that an option names."""
     value = getattr(arguments, name, None) or ()
     if isinstance(value, str):
@@ -229,7 +234,7 @@ def _files(arguments: "Arguments | Comparing", name: str) -> list[str]:
     return [path for _, path in value]
 
 
-def _shapes_a_file(name: str, other: str, arguments: "Arguments | Comparing") -> bool:
+def _shapes_a_file(name: str, other: str, arguments: Given) -> bool:
     """Whether --shape is that of the one file, which holds none."""
     return (
         other == "shape"

@@ -1,10 +1,10 @@
 """What can be given to ``probe compare A B``: its arguments and options."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
+from probe.cli.arguments import Given
 from probe.cli.option_values import shapes
 from probe.cli.options import options_of, replace_option
 
@@ -12,49 +12,21 @@ __all__ = ["Comparing", "parameters"]
 
 
 @dataclass(frozen=True)
-class Comparing:
-    """What was given on the command line; the fields are named as the options."""
+class Comparing(Given):
+    """What was given to ``probe compare``."""
 
     a: str
     b: str
-    input: str | None = None
     input_b: str | None = None
-    text: str | None = None
-    arg: tuple[tuple[str, Any], ...] = ()
-    dtype: str | None = None
-    image_layout: str | None = None
-    scale: float | None = None
-    seed: int | None = None
-    shape: tuple[tuple[int, ...], ...] = ()
     pairs: str | None = None
     save_pairs: str | None = None
     types: str | None = None
     layers: str | None = None
-    replace: tuple[tuple[str, str], ...] = ()
     replace_b: tuple[tuple[str, str], ...] = ()
-    strict: bool = False
-    rtol: float | None = None
-    atol: float | None = None
-    no_search: bool = False
-    thorough: bool = False
     a_factory: str | None = None
     b_factory: str | None = None
     a_imports: tuple[str, ...] = ()
     b_imports: tuple[str, ...] = ()
-    device: str | None = None
-    trust: bool = False
-    json: str | None = None
-    html: str | None = None
-    junit: str | None = None
-    model_explorer: str | None = None
-    color: str | None = None
-    quiet: bool = False
-    verbose: bool = False
-
-    def is_given(self, name: str) -> bool:
-        """Whether an option was given."""
-        value = getattr(self, name)
-        return value is not None and value is not False and value != ()
 
 
 def parameters() -> list[click.Parameter]:

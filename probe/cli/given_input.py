@@ -7,13 +7,12 @@ from probe.capture.user_arrays import InputArgument, Picture
 from probe.command_line import drawing
 
 if TYPE_CHECKING:
-    from probe.cli.arguments import Arguments
-    from probe.cli.comparing_options import Comparing
+    from probe.cli.arguments import Given
 
 __all__ = ["input_of", "words_of_input"]
 
 
-def input_of(arguments: "Arguments | Comparing") -> InputArgument:
+def input_of(arguments: "Given") -> InputArgument:
     """The model's input, and the arguments of its call beside it."""
     path = arguments.input
     if arguments.text is not None:
@@ -24,7 +23,7 @@ def input_of(arguments: "Arguments | Comparing") -> InputArgument:
     return InputArgument(array_files.input_file(path, arguments.dtype), dict(arguments.arg))
 
 
-def words_of_input(arguments: "Comparing") -> list[str]:
+def words_of_input(arguments: "Given") -> list[str]:
     """The options that give another command the same input."""
     if arguments.text is not None:
         words = ["--text", arguments.text]
