@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from probe.capture.declared_shape import refuse_shape
 from probe.errors import CannotOpen, UnknownLayer
 from probe.listing import Listing, Shown
 
@@ -193,10 +194,10 @@ class Saved(Shown):
             return
         if layer and layer.partition("/")[0] not in told.names:
             raise UnknownLayer(layer, [listed.name for listed in self.layers])
-        if len(inputs) == len(told.inputs) and None not in told.inputs:
-            checks = importlib.import_module(".capture.input_checks", __package__)
-            for wanted, given in zip(told.inputs, inputs, strict=True):
-                checks.refuse_shape("the model", (), wanted, given.shape)
+        wanted_shapes = [shape for shape in told.inputs if shape is not None]
+        if len(inputs) == len(wanted_shapes) == len(told.inputs):
+            for wanted, given in zip(wanted_shapes, inputs, strict=True):
+                refuse_shape("the model", wanted, given.shape)
 
     def argument_names(self) -> tuple[str, ...]:
         return self._opened.argument_names()

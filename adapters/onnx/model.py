@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from probe.capture.declared_shape import refuse_shapes
 from probe.errors import BadInput, UnknownLayer
 from probe.evaluation.import_onnxruntime import onnxruntime
 from probe.listing import Layer, Shown
@@ -267,6 +268,7 @@ class OnnxModel(Shown):
         on_call(self._captures.capture(name, node, values, made_by))
 
     def _feeds(self, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        refuse_shapes(self.inputs, inputs)
         return {
             spec.name: np.array(x, spec.dtype) for spec, x in zip(self.inputs, inputs, strict=True)
         }

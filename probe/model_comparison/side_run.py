@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probe.capture.declared_shape import refuse_shapes
 from probe.capture.replacing import Replace, Replacing, replacing
 from probe.errors import BadInput, ForwardFailed
 from probe.model import Capture, Model, StopForward
 from probe.model_comparison.graphs.graph import ModelGraph, recorded_pass
-from probe.model_comparison.input_shapes import misfit
 
 __all__ = ["SideRun", "last_block"]
 
@@ -65,8 +65,7 @@ class SideRun(NamedTuple):
         try:
             graph, outputs = recorded_pass(runs, arrays, seen)
         except ForwardFailed:
-            if said := misfit(model, arrays):
-                raise ForwardFailed(f"the forward pass failed on {said}") from None
+            refuse_shapes(model.inputs or (), arrays)
             raise
         if self.last is None:
             return graph, outputs, own

@@ -98,13 +98,13 @@ def test_an_error_says_which_side_it_is_of(probe, models, tmp_path):
     for given, words in (
         (
             ("--input", last),
-            "A: the forward pass failed on x (2, 8, 8, 3): its channels are last; ",
+            "A: the model expects (any, 3, 8, 8); you gave (2, 8, 8, 3): move the channel axis, ",
         ),
         (
             ("--input", flat),
-            "A: the forward pass failed on x (2, 192): the model wants (N, 3, 8, 8)",
+            "A: the model expects (any, 3, 8, 8); you gave (2, 192): reshape it, x.reshape(2, ",
         ),
-        (("--input", good, "--input-b", flat), "B: the forward pass failed on x (2, 192): "),
+        (("--input", good, "--input-b", flat), "B: the model expects (any, 3, 8, 8); "),
     ):
         status, out, err = probe("compare", *models, *given)
         assert (status, out, err.count("\n")) == (2, "", 1) and words in err

@@ -5,22 +5,20 @@ Keras 3 quietly adds or drops an axis of size 1 to make an input fit, so ranks a
 compared before anything is called.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from probe.capture.declared_shape import Shape, fits, refuse_shape
 from probe.errors import BadInput
 from probe.model import InputSpec
 
 from ..describe.layer_tree import shape_of
 from ..describe.op_builder import as_list
 
-__all__ = ["axes_of", "checked", "checked_alone", "hint", "refuse_shape", "specs"]
-
-Shape = tuple[int | None, ...]
+__all__ = ["axes_of", "checked", "checked_alone", "hint", "specs"]
 
 _SPATIAL = {1: ("steps",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
@@ -70,7 +68,7 @@ def checked(root: Any, keras: Any, arrays: Sequence[np.ndarray]) -> list[np.ndar
     found = []
     for spec, tensor, array in zip(wanted, _model_inputs(root), arrays, strict=True):
         array = np.asarray(array)
-        if not _fits(spec.shape, array.shape):
+        if not fits(spec.shape, array.shape):
             first = next(iter(_consumers(root, tensor)), None)
             axes = () if first is None else axes_of(first, len(spec.shape))
             if axes:
@@ -79,7 +77,7 @@ def checked(root: Any, keras: Any, arrays: Sequence[np.ndarray]) -> list[np.ndar
                 who = f"the input {spec.name!r}"
             else:
                 who = "the model"
-            refuse_shape(who, axes, spec.shape, array.shape)
+            refuse_shape(who, spec.shape, array.shape, axes)
         found.append(_cast(array, spec))
     return found
 
@@ -95,8 +93,8 @@ def checked_alone(layer: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             shape = None
         else:
             shape = _declared_shape(layer, spec, array.ndim)
-        if shape is not None and not _fits(shape, array.shape):
-            refuse_shape(type(layer).__name__, axes_of(layer, len(shape)), shape, array.shape)
+        if shape is not None and not fits(shape, array.shape):
+            refuse_shape(type(layer).__name__, shape, array.shape, axes_of(layer, len(shape)))
     return arrays
 
 
@@ -194,13 +192,6 @@ def _declared_shape(layer: Any, spec: Any, rank: int) -> Shape | None:
     return tuple(sizes)
 
 
-def _fits(wanted: Shape, actual: Sequence[int]) -> bool:
-    """The batch may always be another."""
-    return len(wanted) == len(actual) and all(
-        size in (None, other) for size, other in zip(wanted[1:], actual[1:], strict=True)
-    )
-
-
 def _cast(array: np.ndarray, spec: InputSpec) -> np.ndarray:
     if spec.dtype in ("bfloat16", "string"):
         return array
@@ -213,55 +204,3 @@ def _cast(array: np.ndarray, spec: InputSpec) -> np.ndarray:
             f"the input {spec.name!r} takes integers ({spec.dtype}); you gave non-integer values"
         )
     return array.astype(spec.dtype, copy=False)
-
-
-def refuse_shape(who: str, axes: tuple[str, ...], wanted: Shape, actual: tuple[int, ...]) -> None:
-    """Raises BadInput where an array of that shape does not fit."""
-    if not _fits(wanted, actual):
-        shape = ", ".join(axes or ("any" if size is None else str(size) for size in wanted))
-        way_out = _way_out(axes, wanted, actual)
-        raise BadInput(f"{who} expects ({shape}); you gave {actual}: {way_out}")
-
-
-def _way_out(axes: tuple[str, ...], wanted: Shape, actual: tuple[int, ...]) -> str:
-    """How to bring the array to the shape: add axes, move the channels, flatten; or else which size
-    is wrong."""
-    rank = len(wanted)
-    last = axes.index("channels") if "channels" in axes else rank - 1
-    for places, words in (
-        ((last,), f"a {axes[last].rstrip('s') if axes else 'last'} axis"),
-        ((0,), "a batch axis"),
-        ((0, last), f"a batch and a {axes[last].rstrip('s') if axes else 'last'} axis"),
-    ):
-        sizes = list(actual)
-        for place in places:
-            sizes.insert(place, 1)
-        if _fits(wanted, sizes):
-            shape = ",".join(map(str, sizes))
-            return f"add {words}, x[{_index(places, rank)}] (for a random input: --shape {shape})"
-    if rank == len(actual):
-        for source, target in ((1, -1), (-1, 1)):
-            sizes = list(actual)
-            size = sizes.pop(source)
-            sizes.insert(rank if target == -1 else target, size)
-            if _fits(wanted, sizes):
-                return f"move the channel axis, np.moveaxis(x, {source}, {target})"
-        axis = next(axis for axis in range(1, rank) if wanted[axis] not in (None, actual[axis]))
-        return (
-            f"{axes[axis] if axes else f'axis {axis}'} must be {wanted[axis]}, not {actual[axis]}"
-        )
-    if rank == 2 and len(actual) > 2 and wanted[1] in (None, math.prod(actual[1:])):
-        return "flatten it, x.reshape(len(x), -1)"
-    elements = math.prod(size or 0 for size in wanted[1:])
-    if elements and math.prod(actual) and math.prod(actual) % elements == 0:
-        text = ", ".join(map(str, (math.prod(actual) // elements, *wanted[1:])))
-        return f"reshape it, x.reshape({text})"
-    return f"give it {rank} axes"
-
-
-def _index(places: tuple[int, ...], rank: int) -> str:
-    """What to write between the brackets to add axes there."""
-    if places == (rank - 1,):
-        return "..., None"
-    parts = ["None" if place in places else ":" for place in range(rank)]
-    return ", ".join(parts[: max(places) + 1])

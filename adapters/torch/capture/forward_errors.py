@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from probe.errors import BadInput, ForwardFailed, first_line
 
-from .input_checks import mismatch
+from .input_checks import mismatch, without_batch
 from .restore_state import held
 from .tensors import tensors_in
 
@@ -74,6 +74,8 @@ def failure(
         )
     if wrong and not inner and (module is root or tensors[0].data_ptr() == inputs[0].data_ptr()):
         return BadInput(wrong if module is root else f"{wrong} (first seen in {place})")
+    if len(inputs) == 1 and (alone := without_batch(root, tuple(inputs[0].shape), module)):
+        wrong = alone
     return ForwardFailed(
         f"the forward pass failed in {place}, called on {shapes}: "
         f"{wrong or f'{type(error).__name__}: {first_line(error)}'}"

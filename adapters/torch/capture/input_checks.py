@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from ..describe.describe import SPATIAL, public_name
 
-__all__ = ["Expectation", "expectation", "mismatch"]
+__all__ = ["Expectation", "expectation", "mismatch", "without_batch"]
 
 
 class Expectation(NamedTuple):
@@ -88,20 +88,41 @@ def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool, at_root: b
             return "move the channels from the end, np.moveaxis(x, -1, 1)"
         return f"axis 1 must have size {size}"
     if len(shape) == rank - 1:
+        if shape[0] == size and size > 1:
+            return (
+                f"add a batch axis to the model's input, x[None]{_random(shape, of_model=at_root)}"
+            )
         if shape[-1] == size and size > 1:
             return (
                 "move the channels from the end and add a batch axis, np.moveaxis(x, -1, 0)[None]"
             )
-        if shape[0] == size and size > 1:
-            whole = ",".join(map(str, (1, *shape)))
-            random = f" (for a random input: --shape {whole})" if at_root else ""
-            return f"add a batch axis to the model's input, x[None]{random}"
         return f"add a channel axis, x[:, None{tail}]" + _more(size, what)
     if len(shape) == rank - 2:
         return f"add a batch and a channel axis, x[None, None{tail}]" + _more(size, what)
     if len(shape) < 3:
         return f"reshape it to {wanted.shape()}, or give --shape with a file of numbers"
     return f"give it {rank} axes"
+
+
+def without_batch(root: Any, shape: tuple[int, ...], failed: Any) -> str | None:
+    """A sentence where the model's input is one sample alone, which its first layer, a convolution,
+    takes, and the one behind it that failed may not."""
+    first = next((module for module in root.modules() if expectation(module) is not None), None)
+    wanted = expectation(first)
+    if wanted is None or first is failed or not hasattr(first, "in_channels"):
+        return None
+    if len(shape) != len(wanted.axes) - 1 or shape[0] != wanted.size:
+        return None
+    return (
+        f"the model's input {shape} is ({', '.join(wanted.axes[1:])}) without a batch axis: add "
+        f"one, x[None]{_random(shape, of_model=True)}"
+    )
+
+
+def _random(shape: tuple[int, ...], *, of_model: bool) -> str:
+    if not of_model:
+        return ""
+    return f" (for a random input: --shape {','.join(map(str, (1, *shape)))})"
 
 
 def _filled(size: int, spatial: int, shape: tuple[int, ...]) -> tuple[int, ...]:

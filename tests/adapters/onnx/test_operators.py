@@ -234,8 +234,14 @@ def test_what_is_wrong_is_one_sentence(net, tmp_path):
         probe.check(net, "dense", given=[X, X])
     with pytest.raises(BadInput, match="cannot run alone"):
         probe.check(net, "conv", given=X)
-    with pytest.raises(ForwardFailed, match="the forward pass failed on x"):
-        probe.check(net, "conv", X[:, :2])
+    for other, told in (
+        (X[:, :2], rf"axis 1 must be {X.shape[1]}, not 2$"),
+        (X[0], rf"add a batch axis, x\[None\] \(for a random input: --shape 1,{X.shape[1]},"),
+        (np.moveaxis(X, 1, -1), r"move the channel axis, np\.moveaxis\(x, -1, 1\)$"),
+        (np.moveaxis(X[0], 0, -1), r"move the channel axis, np\.moveaxis\(x, -1, 0\)\[None\]$"),
+    ):
+        with pytest.raises(BadInput, match=told):
+            probe.check(net, "conv", other)
     data = net.read_bytes()
     (tmp_path / "cut.onnx").write_bytes(data[: len(data) // 2])
     with pytest.raises(CannotOpen, match=r"cut\.onnx"):

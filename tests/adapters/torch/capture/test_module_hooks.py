@@ -615,11 +615,18 @@ def test_a_wrong_shape_is_one_sentence_with_the_way_out(module, shape, said):
 def test_a_missing_batch_axis_that_shows_in_a_later_layer_is_told():
     net = nn.Sequential(nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4))  # a convolution takes one sample too
     said = (
-        r"'1' \(BatchNorm2d\), called on \(4, 5, 7\): BatchNorm2d expects .* with 4 channels: add "
-        r"a batch axis to the model's input, x\[None\]$"
+        r"'1' \(BatchNorm2d\), called on \(4, 5, 7\): the model's input \(3, 6, 8\) is \(channels, "
+        r"height, width\) without a batch axis: add one, x\[None\] \(for a random input: --shape "
+        r"1,3,6,8\)$"
     )
     with pytest.raises(ForwardFailed, match=said):
         probe.open_model(net).run([np.zeros((3, 6, 8), np.float32)], (), lambda call: None)
+    flat = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(1), nn.Linear(8 * 8 * 8, 2))
+    with pytest.raises(ForwardFailed, match=r"--shape 1,3,8,8\)$"):
+        probe.check(flat, "2", shape=(3, 8, 8))
+    square = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8))
+    with pytest.raises(ForwardFailed, match=r"--shape 1,3,8,8\)$"):
+        probe.check(square, "1", shape=(3, 8, 8))
 
 
 def test_a_failing_forward_is_one_sentence():
