@@ -61,7 +61,7 @@ def fold(
     """
     model = opened(model)
     if layer not in model.names():
-        raise UnknownLayer(layer, [spec.name for spec in model.layers])
+        raise UnknownLayer(layer, model.names())
     model, arrays, how = bind(model, x, shape, seed)
     first, second = _pair(model, arrays, layer)
     pair = _joined(first, second)

@@ -5,6 +5,7 @@ The library raises them, the command prints them as ``probe: …`` and exits wit
 
 import difflib
 import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -128,15 +129,37 @@ class UnknownLayer(ProbeError):
     """No layer of that name."""
 
     def __init__(self, wanted: str, names: Iterable[str]):
-        names = list(names)
-        matches = difflib.get_close_matches(
-            wanted[:_COMPARED], [name for name in names if len(name) <= _COMPARED], n=3, cutoff=0.5
-        )
-        if matches:
-            hint = f"did you mean {' or '.join(map(repr, matches))}?"
+        names = [name for name in names if name]
+        if near := _near(wanted, names):
+            *others, last = map(repr, near)
+            hint = f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
         else:
-            hint = f"it has {printable.several(map(repr, names)) or 'no layers'}."
-        super().__init__(f"the model has no layer {printable.name(repr(wanted))}; {hint}")
+            hint = f"it has {printable.several(map(repr, names)) or 'no layers'}"
+        super().__init__(
+            f"the model has no layer {printable.name(repr(wanted))}; {hint} {_LISTED_BY}"
+        )
+
+
+_LISTED_BY = "(probe MODEL lists the layers, probe MODEL --parts the blocks)"
+_NEAR = 3
+
+
+def _near(wanted: str, names: list[str]) -> list[str]:
+    """The names that may have been meant, the nearest first: those that end with it, then those
+    that are spelled alike, that contain it, or whose last part is spelled alike."""
+    wanted = wanted[:_COMPARED].lower()
+    names = [name for name in names if len(name) <= _COMPARED]
+    spelled = {name: name.lower() for name in names}
+    last = {name: re.split(r"[./]", folded)[-1] for name, folded in spelled.items()}
+    alike = difflib.get_close_matches(wanted, list(spelled.values()), n=_NEAR, cutoff=0.5)
+    ends = difflib.get_close_matches(wanted, set(last.values()), n=1, cutoff=0.7)
+    found = [
+        *(name for name in names if spelled[name].endswith((f".{wanted}", f"/{wanted}"))),
+        *(name for word in alike for name in names if spelled[name] == word),
+        *(name for name in names if wanted and wanted in spelled[name]),
+        *(name for name in names if last[name] in ends),
+    ]
+    return list(dict.fromkeys(found))[:_NEAR]
 
 
 def absorbed(error: Exception) -> None:

@@ -263,7 +263,7 @@ def _called(model: Model, name: str) -> tuple[str, int | None]:
     if layer not in known and not model.may_be_operation(layer):
         if isinstance(model, Compiled) and (why := model.compiled_into_graph(layer)):
             raise BadInput(why)
-        raise UnknownLayer(layer, [listed.name for listed in model.layers])
+        raise UnknownLayer(layer, model.names())
     return layer, number
 
 

@@ -157,7 +157,7 @@ def check_names(model: Model, expected: Mapping[str, Expected]) -> None:
         if name not in known and not model.may_be_operation(name):
             if isinstance(model, Compiled) and (why := model.compiled_into_graph(name)):
                 raise BadInput(why)
-            raise UnknownLayer(name, [layer.name for layer in model.layers])
+            raise UnknownLayer(name, model.names())
 
 
 def _key(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:

@@ -186,7 +186,7 @@ class Recording(Shown):
             if name in held or name in whole:
                 continue
             if name not in self._names:
-                raise UnknownLayer(name, [layer.name for layer in self.layers])
+                raise UnknownLayer(name, self._names)
             record = joined(["probe", "record", "MODEL", "--layer", name, "-o", "run.npz"])
             raise BadInput(f"{self._path} does not hold {name!r}: record it by its name: {record}")
 

@@ -209,7 +209,7 @@ class Writer:
         }
         for pattern in self._layers or ():
             if not any(_matches(name, pattern) for name in swept | names):
-                raise UnknownLayer(pattern, [layer.name for layer in model.layers])
+                raise UnknownLayer(pattern, model.names())
         return names
 
     def _tell(self, capture: Capture) -> None:

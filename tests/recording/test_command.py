@@ -77,7 +77,8 @@ def test_a_check_that_keeps_what_it_saw(probe, tmp_path):
     assert "recording.json" in y.files
     assert alone(tmp_path / "run.npz", "--layer", "fd")[::2] == (
         2,
-        "probe: the model has no layer 'fd'; did you mean 'fc'?\n",
+        "probe: the model has no layer 'fd'; did you mean 'fc'? (probe MODEL lists the layers, "
+        "probe MODEL --parts the blocks)\n",
     )
 
 

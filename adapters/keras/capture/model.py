@@ -145,7 +145,7 @@ class Opened(Shown):
             )
         layers = {place.name: place.layer for place in reversed(self._containing())}
         if name not in layers:
-            raise UnknownLayer(name, [layer.name for layer in self.layers])
+            raise UnknownLayer(name, self.names())
         self._watch(layers[name], checked_alone(layers[name], inputs), {name}, on_call)
 
     def _places(self) -> tuple[Place, ...]:
@@ -195,9 +195,7 @@ class Opened(Shown):
                     forward, given, places, sought, on_call, self._tensors, operations, self._met
                 )
         for name in sorted((operations or set()) - self._met.keys()):
-            raise UnknownLayer(
-                name, [*self._met, *(place.name for place in places if place.role == "atomic")]
-            )
+            raise UnknownLayer(name, self.names())
         return outputs
 
     def _build(self, called: Any, arrays: Sequence[np.ndarray]) -> None:

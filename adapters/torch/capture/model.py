@@ -196,7 +196,7 @@ class TorchModel(Shown):
         modules = {name: self._called(name) for name in wanted if name not in functions}
         outputs, aliases = self._run(self.module, inputs, modules, functions, on_call)
         for name in sorted(functions - self._met.keys() - aliases):
-            raise UnknownLayer(name, [*self._met, *(known for known, _ in self._atomic())])
+            raise UnknownLayer(name, self.names())
         return outputs
 
     def run_alone(self, name: str, inputs: Sequence[Any], on_call: OnCall) -> None:
@@ -339,7 +339,7 @@ class TorchModel(Shown):
         """The module of this name, which has calls of its own."""
         found = dict(named(self.module, shared=True)).get(name)
         if found is None:
-            raise UnknownLayer(name, [known for known, _ in self._atomic()])
+            raise UnknownLayer(name, self.names())
         if why := self.compiled_into_graph(name):
             raise BadInput(why)
         return found
