@@ -17,6 +17,7 @@ from probe import __version__, printable
 from probe.cli.arguments import Arguments, refuse_contradictions
 from probe.cli.comparing_options import Comparing
 from probe.cli.comparing_options import parameters as of_comparing
+from probe.cli.misuse import of_missing
 from probe.cli.options import (
     FileCommand,
     parameters,
@@ -40,10 +41,20 @@ class _Probe(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         known = (*self.commands, "--version", "--help", "-h")  # "./causes" is a file
-        first_word = ctx.resilient_parsing and not args  # which a shell may complete to a verb
-        if not first_word and (not args or args[0] not in known):
+        if not args and not ctx.resilient_parsing:  # a shell may complete a first word to a verb
+            raise click.UsageError(_NOTHING_GIVEN)
+        if args and args[0] == _HELP:
+            args = self._asked_for_help(args[1:])
+        elif args and args[0] not in known:
             args = [_FILE, *args]
         return super().parse_args(ctx, args)
+
+    def _asked_for_help(self, words: list[str]) -> list[str]:
+        """The same question as "--help" at the end."""
+        if words and words[0] not in self.commands:
+            verbs = ", ".join(name for name in sorted(self.commands) if name != _FILE)
+            raise click.UsageError(f"no command {words[0]!r}; there are {verbs}")
+        return [*words[:1], "--help"]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in super().list_commands(ctx) if name != _FILE]
@@ -55,15 +66,23 @@ class _Probe(click.Group):
 
     def get_help(self, ctx: click.Context) -> str:
         """The help of ``probe FILE`` with the verbs below it."""
-        inner = click.Context(self.commands[_FILE], info_name=ctx.info_name)
+        inner = click.Context(
+            self.commands[_FILE],
+            info_name=ctx.info_name,
+            help_option_names=ctx.help_option_names,
+        )
         verbs = "\n".join(
             f"  probe {name:<10} {self.commands[name].get_short_help_str(70)}"
             for name in self.list_commands(ctx)
         )
-        return f"{inner.get_help()}\n\nOther commands (each has --help):\n{verbs}"
+        return f"{inner.get_help()}\n\nOther commands (probe help COMMAND):\n{verbs}"
 
 
-_FILE = "FILE"
+_FILE, _HELP = "FILE", "help"  # "./help" is a file
+_NOTHING_GIVEN = (
+    "give a model's file: probe model.h5 lists its layers, and probe model.h5 --layer NAME checks "
+    "one; probe help shows all options and commands"
+)
 
 
 @click.group(cls=_Probe, context_settings={"help_option_names": ["-h", "--help"]})
@@ -264,6 +283,8 @@ def main() -> None:
         sys.exit(command(prog_name="probe", standalone_mode=False) or 0)
     except ProbeError as error:
         _complain(str(error), error)
+    except click.MissingParameter as error:
+        _complain(of_missing(error, _FILE), error)
     except click.ClickException as error:
         _complain(error.format_message(), error)
     except click.exceptions.Abort as error:

@@ -3,9 +3,8 @@
 import click
 
 from probe.cli.completion import complete_layer
+from probe.cli.misuse import of_more_words
 from probe.cli.option_values import files_of_layers, literals, numbers, shapes
-from probe.command_line import file, joined
-from probe.files.regular_file import exists
 
 __all__ = [
     "FileCommand",
@@ -55,21 +54,11 @@ class FileCommand(GroupedCommand):
             return super().parse_args(ctx, args)
         except click.NoSuchOption:
             raise
-        except click.UsageError as error:
+        except click.UsageError:
             given, extra, _ = self.make_parser(ctx).parse_args(words)
             if not extra:
                 raise
-            advice = _advice(str(given["model"]), extra)
-            raise click.UsageError(f"{error.message}{advice}", ctx) from None
-
-
-def _advice(model: str, extra: list[str]) -> str:
-    """What more words than a model may have meant."""
-    first, second = [model, *extra][-2:]
-    if exists(first) and exists(second):
-        told = joined(["probe", "compare", file(first), file(second)])
-        return f": two models are compared by {told}"
-    return f": a layer is given by {joined(['--layer', extra[-1]])}"
+            raise click.UsageError(of_more_words(given, extra), ctx) from None
 
 
 _EXPECT = "Your own output of the layer: .npy, .npz, .txt, .csv, .dat or .bin."

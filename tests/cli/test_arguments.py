@@ -91,6 +91,30 @@ def test_a_verb_is_a_verb_and_a_file_of_that_name_is_a_file(probe, tmp_path, mon
     assert "probe causes" in shown and "FILE  " not in shown.partition("Other commands")[2]
 
 
+def test_a_word_too_few_or_too_many_is_one_sentence_with_the_command(probe):
+    models, shape = (KERAS, QKERAS), ("--shape", "1,8,8,1")
+    told = "one model is checked at a time; "
+    for given, words in (
+        ((), "give a model's file: probe model.h5 lists its layers, and "),
+        (("compare", KERAS), "B is missing: probe compare A B\n"),
+        (("record", KERAS), "-o FILE is missing: probe record MODEL -o FILE\n"),
+        (("repro",), "MODEL is missing: probe repro MODEL --layer NAME -o DIR\n"),
+        (("--layer", "conv2d"), "MODEL is missing: probe MODEL\n"),
+        ((*models, *shape), f"{told}two models are compared by probe compare {KERAS} {QKERAS} --s"),
+        ((KERAS, "conv2d"), f"{told}a layer is given by --layer conv2d\n"),
+        (("help", "diff"), "no command 'diff'; there are causes, compare, record, repro\n"),
+    ):
+        status, out, err = probe(*given)
+        assert (status, out, err.count("\n")) == (2, "", 1) and err.startswith(f"probe: {words}")
+
+
+def test_help_is_asked_for_in_words_and_lists_both_options():
+    run = CliRunner().invoke
+    assert run(command, ["help"]).output == run(command, ["-h"]).output
+    assert run(command, ["help", "compare"]).output == run(command, ["compare", "--help"]).output
+    assert "-h, --help" in run(command, ["-h"]).output
+
+
 def completed(*words, incomplete=""):
     shell = ShellComplete(command, {}, "probe", "_PROBE_COMPLETE")
     return [item.value for item in shell.get_completions(list(words), incomplete)]
