@@ -4,7 +4,7 @@ Nothing but pytest is imported before a test asks for it.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -42,11 +42,6 @@ class Asked:
 
     def names(self) -> list[str]:
         """The names to test: as the file tells them, or else as the opened model does."""
-        wanted = self.options.get("layers")
-        if wanted is not None:
-            if isinstance(wanted, str):
-                return [wanted]
-            return list(wanted)
         listing = None
         if not self.opening:
             listing = import_module("probe.adapters").list_file(self.model)
@@ -54,7 +49,23 @@ class Asked:
             found = listing.layers
         else:
             found = self.opened().layers
-        return [layer.name for layer in found]
+        names = [layer.name for layer in found]
+        wanted = self.options.get("layers")
+        if wanted is None:
+            return names
+        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+        self._refuse_unknown(name for name in wanted if name not in names)
+        return wanted
+
+    def _refuse_unknown(self, others: Iterable[str]) -> None:
+        """Raises UnknownLayer where one of these, which are no listed layers, is no block, inner
+        layer or operation either."""
+        for name in others:
+            model = self.opened()
+            if name not in model.names() and not model.may_be_operation(name):
+                from probe.errors import UnknownLayer
+
+                raise UnknownLayer(name, model.names())
 
     def opened(self) -> Any:
         """The model, opened once in a session."""

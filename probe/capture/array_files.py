@@ -4,7 +4,7 @@ read."""
 import math
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from importlib import import_module
 from io import TextIOWrapper
@@ -70,6 +70,7 @@ def by_name(path: str) -> dict[str, np.ndarray]:
     if not is_folder(path):
         found = array(path)
         if isinstance(found, dict):
+            _refuse_saved(found, path, "an .npz keyed by layer names is needed here")
             return found
         raise BadInput(
             f"{path} holds one array without a name: give an .npz or a folder of .npy files, whose "
@@ -217,6 +218,15 @@ def input_file(
     return values
 
 
+def _refuse_saved(arrays: Mapping[str, np.ndarray], path: str, instead: str) -> None:
+    """Raises BadInput where they are those of a report that --save wrote."""
+    if {"framework_0", "numpy_0"} <= arrays.keys():
+        raise BadInput(
+            f"{path} was written by --save and contains one layer's inputs, weights and outputs by "
+            f"every party: {instead}"
+        )
+
+
 _OF_A_REPORT = ("framework_0", "numpy_0", "onnx_0", "expected_0")
 
 
@@ -250,6 +260,7 @@ def values(
         return values
     if len(values) == 1:
         return next(iter(values.values()))
+    _refuse_saved(values, path, f"give your own output of {layer!r} alone, as an .npy")
     raise BadInput(f"{path} contains {printable.several(values)}, but no array named {layer!r}")
 
 

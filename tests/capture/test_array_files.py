@@ -153,3 +153,13 @@ def test_a_typed_value_beyond_all_numbers():
     for text in ("1e999999999", "x", "1e-999999999x"):
         with pytest.raises(BadInput):
             array_files.typed(text, "0")
+
+
+def test_what_save_wrote_of_one_layer_is_no_array_of_it_and_none_by_layers(tmp_path):
+    path = str(tmp_path / "conv.npz")
+    np.savez(path, input_0=np.ones(3), framework_0=np.ones(2), numpy_0=np.ones(2))
+    with pytest.raises(BadInput, match=r"written by --save .*: an \.npz keyed by layer names"):
+        array_files.by_name(path)
+    with pytest.raises(BadInput, match=r"written by --save .*: give your own output of 'conv'"):
+        array_files.values(path, "conv")
+    assert array_files.own_input(path).shape == (3,)
