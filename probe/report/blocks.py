@@ -99,8 +99,27 @@ class Row:
 
 def blocks(report: "Report", every: bool = False) -> tuple[Block, ...]:
     """What is said of a call, in the order of the text: the verdict comes last. With ``every`` all
-    weights and calls are listed."""
-    return tuple(block for block in _all(report, every) if block.title or block.lines)
+    weights and calls are listed; without, nothing more than the shapes is said of values of another
+    shape that no mistake explains."""
+    found = [block for block in _all(report, every) if block.title or block.lines]
+    if not every and _of_another_shape(report):
+        found = [block for block in found if block.name in _OF_SHAPES]
+    return tuple(found)
+
+
+_OF_SHAPES = ("head", "layer", "why", "verdict")
+"""What is said of values of another shape, by the names of blocks."""
+
+
+def _of_another_shape(report: "Report") -> bool:
+    """Whether the user's values have another shape, as which no mistake gives them."""
+    if report.findings or "expected" not in report.outputs:
+        return False
+    sides = (arrays(report.outputs[party]) for party in ("framework", "expected"))
+    return any(
+        theirs is not None and yours is not None and theirs.shape != yours.shape
+        for theirs, yours in zip(*sides, strict=False)
+    )
 
 
 def facts(report: "Report") -> dict[str, object]:

@@ -212,12 +212,22 @@ def _difference(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
             and tuple(sorted((party, odd[0]), key=PARTIES.index)) in call.comparisons
         ]
         meaning = _meaning(odd[0], others, call)
+        if odd == ["expected"] and _of_another_shape(call):
+            shapes = _extent(apart, call).replace("Shapes differ", "yours has another shape", 1)
+            return f"{shapes}. {meaning[:1].upper()}{meaning[1:]}"
         return f"{NAMES[odd[0]]} is the odd one out: {meaning}. {_extent(apart, call)}"
     if len(apart) == 1:
         left, right = next(iter(apart))
         return f"{NAMES[left]} and {NAMES[right]} differ. {_extent(apart, call)}"
     pairs = ", ".join(f"{NAMES[left]} and {NAMES[right]}" for left, right in apart)
     return f"no single party is the odd one out; these differ: {pairs}. {_extent(apart, call)}"
+
+
+def _of_another_shape(call: Judgement) -> bool:
+    return any(
+        theirs is not None and yours is not None and theirs.shape != yours.shape
+        for theirs, yours in zip(call.outputs["framework"], call.outputs["expected"], strict=False)
+    )
 
 
 def _hidden(outputs: Arrays, partly_nan: Sequence[np.ndarray]) -> str:

@@ -115,6 +115,13 @@ def test_values_have_one_short_line():
     assert "shapes differ" in str(other.comparisons["numpy", "expected"])
 
 
+def test_of_values_of_another_shape_the_shapes_are_told_and_no_numbers():
+    report = probe.check(torch.nn.Linear(4, 3), "", np.ones((2, 4)), expected=np.zeros((7, 5)))
+    assert report.sentence.startswith("diverge: yours has another shape: (2, 3) and (7, 5). The ")
+    assert "parties" not in str(report) and "output     (batch 2, features 3)" in str(report)
+    assert '"outputs"' in report.to_json() and report.outputs.keys() > {"numpy", "expected"}
+
+
 def test_the_mode_of_a_live_module_is_in_the_report():
     layer = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
     x = np.ones((2, 4), np.float32)

@@ -127,7 +127,7 @@ def test_recurrences_a_convolution_and_a_dense_layer_at_every_step(namespace, st
     wide = network(5)
     report = probe.check(wide, "dense", x, expected=np.asarray(model(x)))
     assert report.verdict == "diverge"
-    assert f"Shapes differ: (4, {steps}, 5) and (4, {steps}, 1)" in report.sentence
+    assert f"yours has another shape: (4, {steps}, 5) and (4, {steps}, 1)" in report.sentence
     assert (
         f"NumPy and Keras losses would silently broadcast both to (4, {steps}, 5)"
     ) in report.sentence
