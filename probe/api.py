@@ -229,8 +229,8 @@ def _refuse_recording(model: Model, question: Question) -> None:
     if recording is not None and question.given is not None and question.expected is None:
         raise BadInput(
             f"{recording.path} is a recording: {question.layer!r} runs on no other input without "
-            "the model; give your own output of it too (--expect), which is then compared with "
-            "NumPy's"
+            "the model; give your own output of it too (expected=, --expect), which is then "
+            "compared with NumPy's"
         )
 
 

@@ -63,7 +63,8 @@ class Directory:
         if not self.classes:
             raise CannotOpen(
                 f'{place} names no architectures, such as ["LlamaForCausalLM"]: add the class '
-                "that wrote it, or give what builds the module, --factory 'package.module:Net'"
+                "that wrote it, or give what builds the module, --factory 'package.module:Net' "
+                "(factory= in Python)"
             )
         return self.classes[0]
 

@@ -121,7 +121,9 @@ def _class(directory: Directory, trust: bool) -> tuple[Any, tuple[str, ...]]:
             f"{place} names {printable.name(repr(name))}, and {printable.name(own)} of the "
             f"directory cannot be imported: {reason(error)}"
         ) from None
-    return made, (f"opened as {name}, code of the directory's own (--trust), in evaluation mode",)
+    return made, (
+        f"opened as {name}, code of the directory's own (trust=True, --trust), in evaluation mode",
+    )
 
 
 def _is_model(value: Any) -> bool:

@@ -30,12 +30,12 @@ def kept_on_disk(directory: Directory) -> str:
     if taken > _SHARE * limit:
         return (
             f"{size} and there are {limit / 2**30:,.1f} GiB of memory: each module's are read from "
-            "the disk while it runs (--device disk)"
+            "the disk while it runs (device='disk', --device disk)"
         )
     if taken > _LARGE and _as_in_files(directory) and find_spec("accelerate") is not None:
         return (
-            f"{size}: each module's are read from the disk while it runs; --device cpu brings all "
-            "into memory"
+            f"{size}: each module's are read from the disk while it runs; device='cpu' (--device "
+            "cpu) brings all into memory"
         )
     return ""
 

@@ -428,7 +428,7 @@ def _drawable(specs: Sequence[InputSpec]) -> None:
             raise BadInput(
                 f"the shape {text} of the input {spec.name!r} exceeds the limit for random "
                 f"inputs ({_DRAWN:,} values, {_AXES} axes): give your own (--input x.npy) or "
-                "a shape (--shape)"
+                "a shape (shape=, --shape)"
             )
 
 
@@ -482,8 +482,8 @@ def _shaped(model: Model, shape: Shape) -> tuple[InputSpec, ...]:
                 "the model does not declare its input shape"
                 + (f" ({hint})" if hint else "")
                 + (
-                    "; give an input (--input x.npy) or the shape of a random one (--shape "
-                    "1,3,224,224)"
+                    "; give an input (--input x.npy) or the shape of a random one (shape=, "
+                    "--shape 1,3,224,224)"
                 )
             )
         return specs

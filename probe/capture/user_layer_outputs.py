@@ -103,7 +103,7 @@ class Theirs:
         def met(capture: Capture) -> None:
             why_not.setdefault(
                 capture.layer,
-                capture.why or "--all checks it under another name or as part of another layer",
+                capture.why or "a sweep checks it under another name or as part of another layer",
             )
 
         def ask(names: Sequence[str]) -> None:

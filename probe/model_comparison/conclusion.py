@@ -134,7 +134,7 @@ def _why_unchecked(outcome: Compared, agreeing: str, strict: bool) -> str:
     if outcome.unheld:
         return (
             f"unchecked: {agreeing}, but no tensor of the model was found for "
-            f"{printable.several(outcome.unheld, 3)}; name its pair with --pairs"
+            f"{printable.several(outcome.unheld, 3)}; name its pair (pairs=, --pairs)"
         )
     if outcome.ends_open:
         return f"unchecked: {agreeing}, but an output of B corresponds to none of A"

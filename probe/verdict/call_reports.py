@@ -54,5 +54,5 @@ def untraced(model: Model, capture: Capture, yours: Yours | None) -> tuple[str, 
         return ()
     return (
         f"the allowance for your values leaves out rounding before {before}, which a recording "
-        "cannot compute again: give the layer's own input (--expect-input)",
+        "cannot compute again: give the layer's own input (given=, --expect-input)",
     )

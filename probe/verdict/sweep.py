@@ -163,7 +163,7 @@ class SweepRun:
             return judged_or_unchecked(capture, yours, options)
         unsearched = (
             f"the mistake was looked for in {_LOOKED_INTO} layers before and not in this one: "
-            "check it alone (--layer)"
+            "check it alone (probe.check, --layer)"
         )
         return replace(report, diagnosis=(*report.diagnosis, unsearched))
 

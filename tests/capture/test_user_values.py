@@ -166,7 +166,7 @@ def test_values_that_no_report_used():
     text = str(raised.value)
     assert "nowhere" in text and "the forward pass made no call of this name" in text
     assert "second" in text and "it is no array" in text
-    assert "--all checks it under another name or as part of another layer" in text
+    assert "a sweep checks it under another name or as part of another layer" in text
     Theirs([], {}).close(model(), (X,))
 
 

@@ -39,3 +39,23 @@ def test_the_site_lists_them(tmp_path):
     gather_pages.gather(tmp_path / "pages")
     page = (tmp_path / "pages" / "sentences.md").read_text(encoding="utf-8")
     assert "\n## probe/api.py\n" in page and page.count("\n- ") > 900
+
+
+IN_PYTHON = {
+    **{"expect": "expected", "expect-input": "given", "expect-at": "expected_at"},
+    **{"pairs": "pairs=", "trust": "trust=", "factory": "factory", "import": "imports="},
+    **{"device": "device", "call": "call=", "no-search": "search=", "layer": "probe.check"},
+    **{"replace": "replace", "rtol": "rtol=", "atol": "atol=", "layers": "layers"},
+}
+"""Options that a parameter has the place of in Python."""
+
+
+def test_a_sentence_of_the_library_that_names_an_option_says_it_for_python_too():
+    for folder in gen_sentences.FOLDERS:
+        for path in (gen_sentences.ROOT / folder).rglob("*.py"):
+            if {"cli", "diagnosis"} & {*path.parts}:
+                continue
+            for text in gen_sentences.sentences(path.read_text(encoding="utf-8")):
+                for option, parameter in IN_PYTHON.items():
+                    named = re.search(rf"--{option}(?![\w-])", text)
+                    assert not named or parameter in text, (path, text)

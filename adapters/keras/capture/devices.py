@@ -33,8 +33,8 @@ def device_of(device: str | None, keras: Any) -> str | None:
     if count > int(number or 0):
         return f"{kind}:{number or 0}"
     raise BadInput(
-        f"Keras' backend {backend} finds no device {device!r} here: leave --device out to run on "
-        "the CPU"
+        f"Keras' backend {backend} finds no device {device!r} here: leave device (--device) out to "
+        "run on the CPU"
     )
 
 

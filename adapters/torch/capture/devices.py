@@ -42,8 +42,8 @@ def refuse_absent(device: str) -> None:
         raise BadInput(f"a device is cpu, cuda, cuda:1 or mps; you gave {device!r}")
     if not there:
         raise BadInput(
-            f"PyTorch {torch.__version__} finds no device {device!r} here: leave --device out to "
-            "run on the CPU"
+            f"PyTorch {torch.__version__} finds no device {device!r} here: leave device (--device) "
+            "out to run on the CPU"
         )
 
 
@@ -116,7 +116,8 @@ def idle(device: str | None) -> tuple[str, ...]:
     gpu = "" if device is not None else idle_gpu()
     if gpu:
         return (
-            f"a GPU is available, but the model ran on the CPU: --device {gpu} runs it on the GPU",
+            f"a GPU is available, but the model ran on the CPU: device={gpu!r} (--device {gpu}) "
+            "runs it on the GPU",
         )
     return ()
 

@@ -153,7 +153,7 @@ class TorchModel(Shown):
         if reason := unfollowed(graph):
             return f"{name!r} is inside {kind}, which is checked as a whole: {reason}"
         call = next((layer for layer in self._met if layer.rpartition("/")[0] == name), "")
-        rest = f"such as {call!r}" if call else "which --all lists"
+        rest = f"such as {call!r}" if call else "which a sweep (--all) lists"
         return f"{name!r} is inside {kind}, whose single calls can be checked, {rest}"
 
     def may_be_operation(self, name: str) -> bool:

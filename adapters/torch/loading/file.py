@@ -137,7 +137,7 @@ def _scripted(path: Path, trust: bool, built: bool) -> Any:
         raise NotTrusted(
             f"{path} is TorchScript, whose code runs when it is opened: give --trust "
             "(trust=True) if you trust its author, or save the original module's "
-            "state_dict() and open that with --factory"
+            "state_dict() and open that with factory= (--factory)"
         )
     try:
         # of torch.jit.load itself, which is deprecated
@@ -231,7 +231,7 @@ def _untrusted(path: Path, named: Sequence[str]) -> str:
     return (
         f"{path} {what} ({found}), so loading it can run any code: give --trust (trust=True) "
         "if you trust its author, or save the module's state_dict() and open that with "
-        "--factory"
+        "factory= (--factory)"
     )
 
 

@@ -33,7 +33,7 @@ def file(tmp_path):
 @pytest.mark.parametrize(
     ("device", "words"),
     [
-        ("cuda:7", "finds no device 'cuda:7' here: leave --device out to run on the CPU"),
+        ("cuda:7", "finds no device 'cuda:7' here: leave device (--device) out to run on the CPU"),
         ("mps", "finds no device 'mps' here"),
         ("tpu", "a device is cpu, cuda, cuda:1 or mps; you gave 'tpu'"),
         ("meta", "a device is cpu, cuda, cuda:1 or mps; you gave 'meta'"),
@@ -80,7 +80,10 @@ def test_a_gpu_that_was_left_idle_is_named(file, monkeypatch):
     model = probe.open_model(path, factory=factory)
     assert not any("GPU" in note for note in model.notes) or torch.cuda.device_count()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    note = "a GPU is available, but the model ran on the CPU: --device cuda runs it on the GPU"
+    note = (
+        "a GPU is available, but the model ran on the CPU: device='cuda' (--device cuda) runs it "
+        "on the GPU"
+    )
     assert note in probe.check(probe.open_model(path, factory=factory), "0", X).notes
     assert note not in probe.open_model(path, factory=factory, device="cpu").notes
     assert note not in probe.open_model(net()).notes
