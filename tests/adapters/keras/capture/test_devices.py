@@ -54,7 +54,7 @@ def test_the_backend_s_own_name_of_a_device(backend, count, device, expected, mo
     [
         (
             "cuda:1",
-            "Keras' backend torch finds no device 'cuda:1' here: leave device (--device) out",
+            "Keras' backend torch finds no device 'cuda:1' here: leave device .--device. out",
         ),
         ("gpu", "a device is cpu, cuda, cuda:1 or mps; you gave 'gpu'"),
         ("cuda:x", "a device is cpu, cuda, cuda:1 or mps; you gave 'cuda:x'"),

@@ -33,7 +33,7 @@ def file(tmp_path):
 @pytest.mark.parametrize(
     ("device", "words"),
     [
-        ("cuda:7", "finds no device 'cuda:7' here: leave device (--device) out to run on the CPU"),
+        ("cuda:7", "finds no device 'cuda:7' here: leave device .--device. out to run on the CPU"),
         ("mps", "finds no device 'mps' here"),
         ("tpu", "a device is cpu, cuda, cuda:1 or mps; you gave 'tpu'"),
         ("meta", "a device is cpu, cuda, cuda:1 or mps; you gave 'meta'"),
