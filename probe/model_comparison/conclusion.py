@@ -156,9 +156,11 @@ def _of_sources(sources: Sequence[Pair]) -> str:
     why = ""
     if first.differs:
         field, mine, theirs = first.differs[0]
-        why = f" ({placed(field)} {_short(mine)} in A, {_short(theirs)} in B)"
-        if told := relation_of(first, 0):
-            why = f" ({told}: {field})"
+        told = relation_of(first, 0)
+        if field != "steps":  # of which others alone prove nothing
+            why = f" ({placed(field)} {_short(mine)} in A, {_short(theirs)} in B)"
+        if told:
+            why = f" ({told})" if field == "steps" else f" ({told}: {field})"
     if first.findings:
         why = f" ({first.findings[0].named})"
     return f"B differs from A in {name}{why}{_and_more(sources)}"

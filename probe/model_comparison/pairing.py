@@ -292,7 +292,7 @@ def _of_source(
         inputs = [tensor.value for tensor in passes.reference.inputs]
         return explained(pair, group, reasons(segment, search, walk.level, inputs))
     why = reasons_alone(segment, walk.values, search)
-    why.notes[:0] = of_dumped(segment, passes.walked.graph, passes.reference)
+    why.further[:0] = of_dumped(segment, passes.walked.graph, passes.reference)
     return explained(pair, group, why)
 
 

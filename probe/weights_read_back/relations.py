@@ -26,6 +26,9 @@ Others = Callable[[], Mapping[str, np.ndarray]]
 _FEW = 4
 _ALIKE = 0.05
 """What a relation may leave of the change, as a share of its root mean square."""
+_CURVED = 1e-3
+"""The same of one that is hard to tell from a simpler one: numbers that lie near each other have
+nearly the same difference to their squares."""
 _HIGH = np.uint32(0xFFFF0000)
 _SAME = 1e-4
 """Below this share of the largest weight a change is no mistake by itself."""
@@ -169,9 +172,12 @@ def _maps(
     mine, theirs = centred(have), centred(used)
     change = _rms(theirs - mine)
 
-    def fits(predicted: np.ndarray) -> bool:
-        return _rms(theirs - centred(predicted)) <= _ALIKE * change
+    def fits(predicted: np.ndarray, alike: float = _ALIKE) -> bool:
+        return _rms(theirs - centred(predicted)) <= alike * change
 
+    for words, predicted in _curves(have):
+        if fits(predicted, _CURVED):
+            yield f"{name} is {words}"
     yield from _factors(name, mine, theirs, fits)
     for axis in range(have.ndim):
         yield from _moved(name, have, used, axis)
@@ -191,6 +197,15 @@ def _maps(
     for words, predicted in from_elsewhere(have, others):
         if fits(predicted):
             yield f"{name} is {words}"
+
+
+def _curves(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """A variance that was taken for a deviation or the reverse, and their inverses."""
+    if (have > 0).all():
+        yield "squared", np.square(have)
+        yield "the square root of what it should be", np.sqrt(have)
+        yield "inverted", 1 / have
+        yield "the inverse of its square root", 1 / np.sqrt(have)
 
 
 def from_elsewhere(have: np.ndarray, others: Others) -> Iterator[tuple[str, np.ndarray]]:

@@ -207,3 +207,18 @@ def test_a_padding_before_a_convolution_on_other_sides(own, other, words):
     finding = named(module, "", x, values)
     assert finding.slug == "padding-on-other-side"
     assert finding.claim == (f"padded {words}; the layer pads {own[0]} before and {own[1]} after")
+
+
+def test_kernels_in_another_order_than_their_biases():
+    torch.manual_seed(0)
+    module, x = nn.LSTM(5, 6).eval(), drawn(7, 2, 5)
+    other = copied(module, nn.LSTM, 5, 6)
+    with torch.no_grad():
+        for weight in (other.weight_ih_l0, other.weight_hh_l0):
+            weight.copy_(weight.reshape(4, 6, -1)[[0, 1, 3, 2]].reshape(weight.shape))
+    finding = named(module, "", x, of(other, x))
+    assert finding.slug == "gate-order"
+    assert finding.claim == (
+        "the gate blocks of the kernels, not those of the biases, are read as i f o g; they are "
+        "i f g o"
+    )

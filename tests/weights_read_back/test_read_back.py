@@ -489,3 +489,12 @@ def test_every_entry_that_changes_is_said():
     )
     assert not found.short
     assert relation("w", have, have + 1e-9) is None
+
+
+def test_a_variance_that_was_taken_for_a_deviation():
+    have = np.linspace(0.4, 0.6, 12)  # whose squares are nearly that much less
+    assert relation("var", have, np.square(have)).words == "var is squared"
+    assert relation("var", have, np.sqrt(have)).words == (
+        "var is the square root of what it should be"
+    )
+    assert relation("var", have, have - 0.25).words == "-0.25 is added to every entry of var"

@@ -4,7 +4,7 @@ of the sequence."""
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,25 @@ def _read_as(layout: str, order: str) -> Callable[[Any], Any]:
     return lambda op: replace(op, gates=order) if op.gates == layout else None
 
 
+def _kernels_read_as(layout: str, order: str) -> Callable[[Any], Any]:
+    """The same of kernels alone: the blocks of the biases stay where they are."""
+
+    def change(op: Any) -> Any:
+        if op.gates != layout or not any(bias is not None and bias.any() for bias in op.biases()):
+            return None
+        other = replace(op, gates=order)
+        for name in ("bias", "recurrent_bias"):
+            weight = getattr(op, name)
+            if weight is not None:
+                moved = np.empty_like(weight.value)
+                for gate in layout:
+                    moved[..., other.block(gate)] = weight.value[..., op.block(gate)]
+                other = replace(other, **{name: Weight(weight.name, None, moved)})
+        return other
+
+    return change
+
+
 @hypothesis("gate-order")
 def gate_order(case: Case) -> Iterator[Edit]:
     """The gates of an LSTM or GRU are in another order.
@@ -55,7 +74,11 @@ def gate_order(case: Case) -> Iterator[Edit]:
     PyTorch. The error is there from the first time step.
     """
     gates = {op.gates for _, op in case.having(ops.Recurrence) if len(op.gates) > 1}
-    for layout in sorted(gates):
+    readings = (
+        ("the gate blocks", _read_as),
+        ("the gate blocks of the kernels, not those of the biases,", _kernels_read_as),
+    )
+    for (blocks, reading), layout in product(readings, sorted(gates)):
         for order in permutations(layout):
             text = "".join(order)
             if text == layout:
@@ -65,9 +88,9 @@ def gate_order(case: Case) -> Iterator[Edit]:
                 "rzh": ", PyTorch's order",
                 "zrh": ", Keras' order",
             }.get(text, "")
-            for steps, where in everywhere_and_singly(case, _read_as(layout, text)):
+            for steps, where in everywhere_and_singly(case, reading(layout, text)):
                 claim = (
-                    f"the gate blocks are read as {' '.join(text)}{known}; they are "
+                    f"{blocks} are read as {' '.join(text)}{known}; they are "
                     f"{' '.join(layout)}{where}"
                 )
                 yield case.edit(claim, steps, do=f"read the blocks in the order {' '.join(layout)}")

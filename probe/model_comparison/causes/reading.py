@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 
 from probe import printable
-from probe.model_comparison.causes.constants import (
-    differing_constants,
-    marked_kinds,
-    with_its_numbers,
-)
+from probe.model_comparison.causes.constants import differing_constants, marked_kinds
+from probe.model_comparison.causes.differing_steps import differing_steps
 from probe.model_comparison.causes.fused_weights import part_of
 from probe.model_comparison.causes.recurrent_weights import differing_gates
 from probe.model_comparison.causes.weight_differences import (
@@ -45,8 +42,6 @@ __all__ = ["aligned", "hidden", "matched", "read", "transplanted"]
 _SAME = 1e-6
 """How far numbers may lie apart that went through float32."""
 _AXES = ("axis", "axes")
-_STEPS = 12
-"""How many steps of a side are listed."""
 
 
 def read(segment: Segment, level: Level) -> list[Difference]:
@@ -66,32 +61,17 @@ def read(segment: Segment, level: Level) -> list[Difference]:
             differences += differing_gates(left, left.op, right.op, beside.unit)
         else:
             differences += differing_weights(left, right, beside)
-    if only_a or only_b:
-        of_a, of_b = (printable.several(_kinds(nodes), _STEPS) or "none" for nodes in (a, b))
-        differences.append(Difference("steps", of_a, of_b, note=_without_counterpart(a, b, pairs)))
+    differences += differing_steps(a, b, only_a, only_b)
     differences += _wires(segment)
     return differences
-
-
-def _without_counterpart(
-    a: Sequence[GraphNode], b: Sequence[GraphNode], pairs: Sequence[tuple[GraphNode, GraphNode]]
-) -> str:
-    """The steps with numbers of their own that only one side has."""
-    matched_nodes = {node for pair in pairs for node in pair}
-    for side, nodes, other in (("A", a, "B"), ("B", b, "A")):
-        alone = [words for x in nodes if x not in matched_nodes and (words := with_its_numbers(x))]
-        if alone:
-            more = f" and {len(alone) - _STEPS} more" if len(alone) > _STEPS else ""
-            return f"{side}'s {' and '.join(alone[:_STEPS])}{more} has no counterpart in {other}"
-    return ""
 
 
 def _fused(
     a: Sequence[GraphNode],
     b: Sequence[GraphNode],
     pairs: Sequence[tuple[GraphNode, GraphNode]],
-    only_a: list[str],
-    only_b: list[str],
+    only_a: list[GraphNode],
+    only_b: list[GraphNode],
 ) -> Iterator[tuple[GraphNode, GraphNode]]:
     """Nodes that only one side has, whose weight lies in that of a node of the other side, such as
     query, key and value; what each side has alone is left without them."""
@@ -103,7 +83,7 @@ def _fused(
         if len(alone) == 1 and left.kind == right.kind and _is_part(left, right):
             node, rest = alone[0]
             seen.add(node)
-            rest.remove(node.kind)
+            rest.remove(node)
             yield left, right
 
 
@@ -171,10 +151,12 @@ def _kinds(nodes: Sequence[GraphNode]) -> list[str]:
 
 def matched(
     a: Sequence[GraphNode], b: Sequence[GraphNode]
-) -> tuple[list[tuple[GraphNode, GraphNode]], list[str], list[str]]:
-    """Nodes of one kind in the same order, and the kinds of those that only one side has."""
+) -> tuple[list[tuple[GraphNode, GraphNode]], list[GraphNode], list[GraphNode]]:
+    """Nodes of one kind in the same order, and those that only one side has."""
     kinds_a, kinds_b = _kinds(a), _kinds(b)
-    pairs, only_a, only_b = [], [], []
+    pairs: list[tuple[GraphNode, GraphNode]] = []
+    only_a: list[GraphNode] = []
+    only_b: list[GraphNode] = []
     matcher: SequenceMatcher[Any] = SequenceMatcher(None, kinds_a, kinds_b, autojunk=False)
     if kinds_a != kinds_b:  # then a step of the same numbers rather than another of its kind
         matcher.set_seqs(*marked_kinds(a, b))
@@ -182,8 +164,8 @@ def matched(
         if tag == "equal":
             pairs += list(zip(a[i:j], b[k:m], strict=True))
         else:
-            only_a += kinds_a[i:j]
-            only_b += kinds_b[k:m]
+            only_a += a[i:j]
+            only_b += b[k:m]
     return pairs, only_a, only_b
 
 
@@ -196,7 +178,7 @@ def _fields(a: GraphNode, b: GraphNode, way: Way) -> Iterator[Difference]:
         left, right = mine.get(name), theirs.get(name)
         if _alike(left, right):
             continue
-        if name in _AXES and _alike(_turned(left, way), right):
+        if name in _AXES and (_alike(_turned(left, way), right) or _ranks(a) != _ranks(b)):
             continue
         if name == "steps" and {*_listed(left), *_listed(right)} <= {1}:  # () is every element
             continue
@@ -204,6 +186,12 @@ def _fields(a: GraphNode, b: GraphNode, way: Way) -> Iterator[Difference]:
             continue
         value = getattr(b.op, name, None) if type(a.op) is type(b.op) else None
         yield Difference(name, _shown(left), _shown(right), a, name, value)
+
+
+def _ranks(node: GraphNode) -> list[int]:
+    """How many axes the tensors have that a node reads: of other ones the axes are counted
+    otherwise."""
+    return [x.value.ndim for x in node.inputs[:1]]
 
 
 def _listed(value: Any) -> list[Any]:

@@ -16,6 +16,7 @@ from probe.model_comparison.causes.weight_differences import Difference
 from probe.model_comparison.causes.zero_points import of_zero_point
 from probe.model_comparison.graphs.dequantizing import mismatches
 from probe.model_comparison.graphs.graph import Tensor
+from probe.model_comparison.graphs.node_values import taken
 from probe.model_comparison.graphs.normalization import FoldedNode
 from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.paired import Paired
@@ -38,8 +39,13 @@ class Reasons:
     def __init__(self, differences: list[Difference]) -> None:
         self.differences = differences
         self.findings: tuple[Finding, ...] = ()
-        notes = (difference.note for difference in differences if difference.note)
-        self.notes: list[str] = [*dict.fromkeys(notes)]
+        self.further: list[str] = []
+        """Sentences besides those of the differences."""
+
+    @property
+    def notes(self) -> list[str]:
+        notes = (difference.note for difference in self.differences if difference.note)
+        return [*dict.fromkeys((*notes, *self.further))]
 
 
 def reasons(
@@ -60,7 +66,7 @@ def reasons(
         own = shown.value.transpose(np.argsort(perm))
         return _of_input(paired, own, "what B makes of its input", inputs)
     result = Reasons(read(segment, level))
-    result.notes += mismatches(segment.b)
+    result.further += mismatches(segment.b)
     if (finding := of_zero_point(segment)) is not None:
         result.findings = (finding,)
         result.differences = [
@@ -92,7 +98,7 @@ def reasons(
         rest = [difference for difference in result.differences if difference not in proven]
         result.differences = proven + rest
         name = proven[0].name.partition("[")[0].removesuffix(" at ")
-        result.notes.append(f"A's layers with B's {name} give B's values")
+        result.further.append(f"A's layers with B's {name} give B's values")
         return result
     _without_places(result)
     told = any(difference.certain for difference in result.differences)
@@ -105,13 +111,29 @@ def reasons(
 
 def _without_places(result: Reasons) -> Reasons:
     """Without places that are read of a tensor in another layout or of fused weights: where they
-    are not proven by numbers, the other model has others and is right."""
+    are not proven by numbers, the other model has others and is right. And without options that
+    change nothing here, such as how equal numbers are sorted."""
     result.differences = [
         difference
         for difference in result.differences
-        if difference.node is None or not isinstance(difference.node.op, Slice | Gather)
+        if difference.node is None
+        or not (isinstance(difference.node.op, Slice | Gather) or _changes_nothing(difference))
     ]
     return result
+
+
+def _changes_nothing(difference: Difference) -> bool:
+    """Whether A's op gives the same with B's option in it."""
+    op, node = transplanted(difference), difference.node
+    if op is None or node is None or node.op is None or isinstance(node, FoldedNode):
+        return False
+    inputs = [taken(node, x.value) for x in node.inputs]
+    try:
+        own, other = (each.run(*inputs) for each in (node.op, op))
+    except Exception as error:
+        refused(error)
+        return False
+    return len(own) == len(other) and all(map(np.array_equal, own, other))
 
 
 def _of_input(
@@ -123,7 +145,7 @@ def _of_input(
     if (finding := of_input(source, values, name, inputs)) is not None:
         result.findings = (finding,)
     elif source.shape != values.shape or not same_numbers(source, values):
-        result.notes.append(f"{name} has other values than A's")
+        result.further.append(f"{name} has other values than A's")
     return result
 
 
@@ -132,7 +154,7 @@ def _find_causes(
 ) -> None:
     """The mistakes that give the observed values, and what is to be said of the search."""
     if isinstance(search, str):
-        result.notes.append(search)
+        result.further.append(search)
         return
     if case.healthy.dtype.kind != "f" or not case.seen.size:
         return
@@ -142,10 +164,10 @@ def _find_causes(
     except ProbeError:
         raise
     except Exception as error:
-        result.notes.append(our_fault(error, "internal error in the search for the mistake"))
+        result.further.append(our_fault(error, "internal error in the search for the mistake"))
         return
     result.findings = diagnosis.findings
-    result.notes += diagnosis.searching
+    result.further += diagnosis.searching
 
 
 def reasons_alone(
@@ -181,7 +203,7 @@ def _narrow(
     except ProbeError:
         raise
     except Exception as error:
-        result.notes.append(our_fault(error, "internal error in the search for narrow types"))
+        result.further.append(our_fault(error, "internal error in the search for narrow types"))
         return ()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from probe.model_comparison.graphs.axes import Way, unchanged
+from probe.model_comparison.graphs.axes import Way, unchanged, ways
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.node_values import channel_axis, signature
 from probe.model_comparison.graphs.normalization import normalization_behind
@@ -245,12 +245,11 @@ def _gathered(state: WalkState, node: GraphNode, anchors: Sequence[Anchor]) -> S
     source = Source(tuple(tensors), tuple(columns), axis)
     try:
         joined = source.gathered([tensor.value for tensor in tensors])
-        fits = sorted(joined.shape) == sorted(value.shape)  # PyTorch puts time first
     except (ValueError, IndexError):  # axes or sizes that do not fit
         return None
-    if fits:
-        return source
-    return None
+    if next(ways(joined.shape, value.shape), None) is None:
+        return None
+    return source
 
 
 def _is_nearer(state: WalkState, behind: Tensor, b: Tensor, inner: Tensor) -> bool:

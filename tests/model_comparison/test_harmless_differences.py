@@ -1,0 +1,99 @@
+"""What two models differ in although it is no fault, beside a fault: it is not told as the
+cause."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import probe
+
+_X = np.random.default_rng(3).normal(size=(2, 6, 8)).astype(np.float32)
+
+
+class _Experts(nn.Module):
+    """Four experts, two of which each place asks."""
+
+    def __init__(self, flat):
+        super().__init__()
+        self.flat, self.shared_out, self.best = flat, True, 2
+        self.order = [0, 1, 2, 3]
+        self.router = nn.Linear(8, 4, bias=False)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(8, 8), nn.Tanh()) for _ in range(4))
+
+    def forward(self, x):
+        y = x.flatten(0, 1) if self.flat else x
+        logits = self.router(y)
+        shares, chosen = logits.softmax(-1).topk(self.best, -1, sorted=True)
+        if self.shared_out:
+            shares = shares / shares.sum(-1, keepdim=True)
+        gates = torch.zeros_like(logits).scatter(-1, chosen, shares)
+        y = sum(gates[..., k, None] * expert(y) for k, expert in enumerate(self.experts))
+        return y.reshape(x.shape)
+
+
+def _in_reverse(block):
+    """The same with its experts, and so the rows of its router, in reverse order."""
+    block.experts = nn.ModuleList(block.experts[::-1])
+    block.router.weight.data = block.router.weight.data.flip(0)
+
+
+@pytest.fixture
+def experts():
+    torch.manual_seed(0)
+    first = nn.Sequential(_Experts(True), nn.LayerNorm(8), _Experts(True)).eval()
+    second = copy.deepcopy(first)
+    for block in (second[0], second[2]):
+        block.flat = False
+        _in_reverse(block)
+    return first, second
+
+
+def test_order_of_experts_that_their_router_has_too_is_no_fault(experts):
+    first, second = experts
+    assert probe.compare(first, second, _X).verdict == "agree"
+    second[0].best = 1
+    comparison = probe.compare(first, second, _X)
+    (source,) = comparison.sources
+    assert {difference[0] for difference in source.differs} <= {"k", "steps"}
+    assert "(k 2 in A, 1 in B)" in comparison.sentence
+    assert "reverse" not in str(comparison)
+
+
+class _Rotating(nn.Module):
+    """Queries and keys with rotary positions, in two ways of writing them."""
+
+    def __init__(self, halves, base=1e4, first=0):
+        super().__init__()
+        self.halves, self.base, self.first = halves, base, first
+        self.q, self.k = (nn.Linear(8, 8) for _ in range(2))
+
+    def turned(self, x, first):
+        angles = torch.outer(torch.arange(first, first + 6.0), self.base ** (-torch.arange(4) / 4))
+        if self.halves:
+            angles = torch.cat([angles, angles], -1)
+            turned = torch.cat([-x[..., 4:], x[..., :4]], -1)
+            return x * angles.cos() + turned * angles.sin()
+        one, two = x.chunk(2, -1)
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat([one * cos - two * sin, two * cos + one * sin], -1)
+
+    def forward(self, x):
+        q, k = self.turned(self.q(x), 0), self.turned(self.k(x), self.first)
+        return (q @ k.transpose(1, 2)).softmax(-1)
+
+
+def _rotating(*arguments):
+    torch.manual_seed(0)
+    return _Rotating(*arguments).eval()
+
+
+def test_positions_are_told_although_they_are_written_with_other_steps():
+    first = _rotating(True)
+    assert probe.compare(first, _rotating(False), _X).verdict == "agree"
+    comparison = probe.compare(first, _rotating(False, 1e6), _X)
+    assert "embedding: base 10000 in A, 1e+06 in B); " in comparison.sentence
+    (source,) = probe.compare(first, _rotating(False, 1e4, 2), _X).sources
+    assert source.notes[0].endswith("embedding: first position 0 in A, 2 in B")
