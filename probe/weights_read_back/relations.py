@@ -29,6 +29,8 @@ _ALIKE = 0.05
 _CURVED = 1e-3
 """The same of one that is hard to tell from a simpler one: numbers that lie near each other have
 nearly the same difference to their squares."""
+_APART = 2.0
+"""Weights that differ by more, as a part of their own root mean square, are no later state."""
 _HIGH = np.uint32(0xFFFF0000)
 _SAME = 1e-4
 """Below this share of the largest weight a change is no mistake by itself."""
@@ -83,7 +85,7 @@ def relation(
     else:
         alike = 0.0
     where = f"{count} of the {changed.size} entries of {name}"
-    if alike > 0.5:
+    if alike > 0.5 and apart < _APART:
         words = (
             f"differ, by {apart:.2g} x the RMS of the layer's: another state of the same weights, "
             "such as of another epoch"
@@ -126,6 +128,9 @@ def _zeros(name: str, have: np.ndarray, used: np.ndarray, changed: np.ndarray) -
     if not zero.any() or not np.array_equal(zero, changed):
         return
     count, of = int(zero.sum()), zero.size
+    if nothing.all():
+        yield f"all {of} entries of {name} are 0 instead"
+        return
     kept = np.abs(have[~nothing])
     small = count > 1 and kept.size and np.abs(have[zero]).max() <= 1.01 * kept.min()
     pruned = (
@@ -135,7 +140,7 @@ def _zeros(name: str, have: np.ndarray, used: np.ndarray, changed: np.ndarray) -
     if small and zero.ndim == 1:
         yield pruned
         return
-    tail = of - int(np.flatnonzero(~nothing)[-1]) - 1 if not nothing.all() else of
+    tail = of - int(np.flatnonzero(~nothing)[-1]) - 1
     slices = list(_whole_slices(name, nothing, zero))
     if tail >= count and (zero.ndim == 1 or not slices):
         yield (

@@ -97,3 +97,75 @@ def test_positions_are_told_although_they_are_written_with_other_steps():
     assert "embedding: base 10000 in A, 1e+06 in B); " in comparison.sentence
     (source,) = probe.compare(first, _rotating(False, 1e4, 2), _X).sources
     assert source.notes[0].endswith("embedding: first position 0 in A, 2 in B")
+
+
+class _Masked(nn.Module):
+    """Scores with a mask that is made of which places are padding."""
+
+    def __init__(self, hidden, ahead=0, padded=True):
+        super().__init__()
+        self.hidden, self.ahead, self.padded = hidden, ahead, padded
+        self.q = nn.Linear(8, 8)
+
+    def forward(self, x):
+        seen = torch.ones(6, 6).tril(self.ahead)
+        if self.padded:
+            seen = seen * (x[:, None, :, 0] > -0.5)
+        return (self.q(x) @ x.transpose(1, 2) + (1 - seen) * self.hidden).softmax(-1)
+
+
+def _masked(*arguments):
+    torch.manual_seed(0)
+    return _Masked(*arguments).eval()
+
+
+def test_places_that_a_mask_hides_are_compared_not_what_it_adds():
+    x = _X.copy()
+    x[:, :, 0] = 1
+    x[1, :2, 0] = -1
+    lowest = float(np.finfo(np.float32).min)
+    first = _masked(lowest)
+    assert probe.compare(first, _masked(-1e9), x).verdict == "agree"
+    (source,) = probe.compare(first, _masked(-1e9, 1, False), x).sources
+    assert source.differs[0][0] == "mask"
+    assert source.findings == ()
+    words, ahead = source.notes[0].split(" hides, ")
+    assert words.startswith("B's mask leaves ")
+    assert ahead == "10 of them up to 1 ahead of the place that looks"
+
+
+class _Branches(nn.Module):
+    """Branches that are one kernel in a merged copy."""
+
+    def __init__(self):
+        super().__init__()
+        self.large, self.small = nn.Conv2d(5, 5, 3, padding=1), nn.Conv2d(5, 5, 1)
+        self.same = nn.BatchNorm2d(5)
+        nn.init.uniform_(self.same.running_var, 0.5, 2)
+        nn.init.normal_(self.same.bias)
+
+    def forward(self, x):
+        return (self.large(x) + self.small(x) + self.same(x)).relu()
+
+    def merged(self, whole=True):
+        made = nn.Conv2d(5, 5, 3, padding=1)
+        gain = self.same.weight / (self.same.running_var + self.same.eps).sqrt()
+        kernel = self.large.weight.clone()
+        kernel[:, :, 1, 1] += self.small.weight[:, :, 0, 0] + whole * torch.diag(gain)
+        made.weight.data = kernel
+        made.bias.data = self.large.bias + self.small.bias + self.same.bias
+        return nn.Sequential(made, nn.ReLU())
+
+
+@torch.no_grad()
+def test_block_of_a_merged_branch_is_told_from_the_next():
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Conv2d(3, 5, 1), _Branches(), _Branches()).eval()
+    second = nn.Sequential(first[0], first[1].merged(False), first[2].merged())
+    x = np.random.default_rng(0).normal(size=(2, 3, 9, 8)).astype(np.float32)
+    comparison = probe.compare(first, second, x)
+    (source,) = comparison.sources
+    assert {name[:1] for name in source.a} == {"1"}
+    assert comparison.pairs[-1].verdict == "agree"
+    assert not any(difference[0].startswith("weight") for difference in source.differs)
+    assert "same" in source.findings[0].claim

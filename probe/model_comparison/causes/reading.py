@@ -13,6 +13,7 @@ from probe import printable
 from probe.model_comparison.causes.constants import differing_constants, marked_kinds
 from probe.model_comparison.causes.differing_steps import differing_steps
 from probe.model_comparison.causes.fused_weights import part_of
+from probe.model_comparison.causes.masks import differing_masks
 from probe.model_comparison.causes.recurrent_weights import differing_gates
 from probe.model_comparison.causes.weight_differences import (
     LEFT_OUT,
@@ -54,9 +55,13 @@ def read(segment: Segment, level: Level) -> list[Difference]:
     for left, right in pairs:
         differences += _fields(left, right, segment.paired.way)
     for left, right in pairs:
-        differences += differing_constants(left, right, level.unit)
+        masks = [*differing_masks(left, right, segment.paired.way)]
+        differences += masks or differing_constants(left, right, level.unit)
     beside = WeightContext(level.unit, tuple(_gains(segment)))
+    doubtful = {node.kind for node in (*only_a, *only_b) if any(held_weights(node))}
     for left, right in pairs:
+        if left.kind in doubtful:  # which of several it is nobody knows
+            continue
         if isinstance(left.op, Recurrence) and isinstance(right.op, Recurrence):
             differences += differing_gates(left, left.op, right.op, beside.unit)
         else:

@@ -33,6 +33,11 @@ from probe.verdict.options import Search
 __all__ = ["Reasons", "reasons", "reasons_alone"]
 
 
+_ENDLESS = 1e30
+"""A mask subtracts this or more."""
+_NEAR = 1e-6
+
+
 class Reasons:
     """What was found for one source."""
 
@@ -105,6 +110,9 @@ def reasons(
     if told or (level.name and result.notes):  # what is rounded besides hides the proof
         return result
     case = Case(whole.steps, whole.inputs, values, theirs.astype(np.float64))
+    if allowed is not None:  # where a mask hides nothing in B, what hiding rounds is not allowed
+        hidden = np.abs(case.healthy) > _ENDLESS
+        allowed = np.where(hidden, np.minimum(allowed, _NEAR * np.abs(theirs)), allowed)
     _find_causes(result, case, allowed, search)
     return result
 

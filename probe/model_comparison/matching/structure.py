@@ -29,6 +29,9 @@ _WALKS = 12
 """So many segments are split."""
 _ROUNDS = 12
 """So many times a segment is computed again."""
+_SINGLY = 6
+"""In so many of these rounds the last doubtful pairs alone are left out: those before may differ
+for these."""
 _MOST = 400
 """Steps of a segment that is looked into."""
 
@@ -126,17 +129,18 @@ def _split_first(
 
 def _split(walk: WalkState, segment: Segment) -> list[Decision]:
     wanted = _candidates(walk, segment)
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
         if not wanted:
             return []
         inner_pairs = _computed(walk, segment, wanted)
         if inner_pairs is None:
             return []
-        wrong = _doubtful(segment, inner_pairs, wanted)
-        if not wrong:
+        doubtful = _doubtful(segment, inner_pairs, wanted)
+        if not doubtful:
             break
-        for tensor in wrong:
-            wanted.pop(tensor, None)
+        for tensor, readers in doubtful.items():
+            if number >= _SINGLY or readers - doubtful.keys():
+                wanted.pop(tensor, None)
     else:
         return []
     inner_pairs = _needed(walk, segment, inner_pairs, wanted)
@@ -275,10 +279,10 @@ def _doubtful(
     segment: Segment,
     inner_pairs: Mapping[Tensor, _InnerPair],
     wanted: Mapping[Tensor, tuple[Tensor, Way]],
-) -> set[Tensor]:
-    """The pairs that fail, and behind which what reads them fails too."""
+) -> dict[Tensor, set[Tensor]]:
+    """The pairs that fail, and behind which what reads them fails too: these."""
     failing = {tensor for tensor in wanted if not inner_pairs[tensor].local.ok}
-    doubtful: set[Tensor] = set()
+    doubtful: dict[Tensor, set[Tensor]] = {}
     for tensor, inner in inner_pairs.items():
         if inner.local.ok:
             continue
@@ -291,7 +295,7 @@ def _doubtful(
             seen.add(node)
             for x in node.inputs:
                 if x in failing:
-                    doubtful.add(x)
+                    doubtful.setdefault(x, set()).add(tensor)
                 elif x not in inner_pairs and x.node is not None:
                     waiting.append(x.node)
     return doubtful
