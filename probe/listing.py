@@ -1,11 +1,13 @@
 """What ``probe MODEL`` lists; without NumPy, so that listing a file starts at once."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from probe import printable
+from probe.errors import CannotOpen
 
-__all__ = ["Layer", "Listing", "Party", "Shown"]
+__all__ = ["Layer", "Listing", "OnlyListed", "Party", "Shown", "calls_of", "in_order", "shaped"]
 
 Party = Literal["numpy", "onnx"]
 
@@ -36,6 +38,60 @@ class Listing:
     """Whether there are operations between the layers, which only a run shows."""
     notes: tuple[str, ...] = ()
     """Sentences about the model."""
+
+
+class OnlyListed(CannotOpen):
+    """A file that holds parameters and no model; ``listing`` is the table of them."""
+
+    def __init__(self, sentence: str, listing: Listing):
+        super().__init__(sentence)
+        self.listing = listing
+
+
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+class _Called(Protocol):
+    @property
+    def layer(self) -> str: ...
+    @property
+    def outputs(self) -> Sequence[_Shaped]: ...
+
+
+def shaped(layers: Iterable[Layer], calls: Iterable[_Called]) -> tuple[Layer, ...]:
+    """The layers with the shapes of what their first calls gave, where none is known."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for call in calls:
+        if call.outputs:
+            shapes.setdefault(call.layer, call.outputs[0].shape)
+    return tuple(
+        replace(layer, output_shape=layer.output_shape or shapes.get(layer.name))
+        for layer in layers
+    )
+
+
+def in_order(layers: Sequence[Layer], calls: Iterable[Layer]) -> tuple[Layer, ...]:
+    """The layers in the order of their first calls, each with the shape of what that gave, and with
+    the operations between them; those without a call come last."""
+    known = {layer.name: layer for layer in layers}
+    found: dict[str, Layer] = {}
+    for call in calls:
+        layer = known.get(call.name, call)
+        found.setdefault(call.name, replace(layer, output_shape=call.output_shape))
+    rest = (replace(layer, checkable=(), why=_NOT_CALLED) for layer in layers)
+    return (*found.values(), *(layer for layer in rest if layer.name not in found))
+
+
+_NOT_CALLED = "the pass on this input does not call it"
+
+
+def calls_of(names: Sequence[str]) -> str:
+    """How many calls of how many layers there are, by the names of the calls' layers; "" where each
+    has one."""
+    count = len(set(names))
+    return f"{len(names)} calls of {count} layers" if len(names) > count else ""
 
 
 class _Listed(Protocol):

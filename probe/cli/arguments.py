@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from probe.capture.user_arrays import Shape
 
 __all__ = [
-    *("Arguments", "Given", "drawn", "recording_command", "refuse_contradictions"),
+    *("OF_THE_INPUT", "Arguments", "Given", "drawn", "recording_command"),
+    "refuse_contradictions",
     "refuse_together",
 ]
 
@@ -114,15 +115,9 @@ _OF_ONE_LAYER = (
     *("rtol", "atol", "thorough", "save", "script"),
 )
 """Options that need --layer."""
+OF_THE_INPUT = ("input", "text", "seed", "shape", "arg", "dtype", "image_layout", "scale")
+"""Options with which a listing is that of a run."""
 _OF_A_RUN = (
-    "input",
-    "text",
-    "seed",
-    "shape",
-    "arg",
-    "dtype",
-    "image_layout",
-    "scale",
     "expect",
     "replace",
     "no_search",
@@ -130,7 +125,6 @@ _OF_A_RUN = (
     "record",
     "html",
     "junit",
-    "device",
     "quiet",
     "verbose",
 )

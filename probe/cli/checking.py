@@ -21,6 +21,7 @@ from probe.cli.output import STATUS, say, write, written
 from probe.cli.status import status
 from probe.command_line import joined, of_process
 from probe.errors import NotCompared
+from probe.listing import calls_of
 from probe.report.as_json import as_dict, dumped, plain
 from probe.report.blocks import headline, row
 from probe.report.text import Columns, columns_for, line, render
@@ -234,6 +235,8 @@ class _Swept:
         self.source = model.source
         self.columns = _columns(model, printable.WIDTH, short=False)
         self.counts = dict.fromkeys(STATUS, 0)
+        self.layers: list[str] = []
+        """Of which layer each call was."""
         self.first: Report | None = None
         self.framework = ""
         self.json: list[dict[str, Any]] = []
@@ -253,6 +256,7 @@ class _Swept:
     def add(self, report: "Report") -> None:
         """One more call."""
         self.counts[report.verdict] += 1
+        self.layers.append(report.layer)
         self.framework = report.framework
         full = report.verdict != "agree" and self.counts[report.verdict] <= _AT_LENGTH
         if report.verdict == "diverge":
@@ -291,6 +295,8 @@ class _Swept:
             self._print(self.rows.end())
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items())
         counts += "" if self.count or unused else ": the forward pass called no layer"
+        if several := calls_of(self.layers):
+            counts += f"; {several}"
         if arguments.json != "-":
             self._sum_up(counts, effect)
         if arguments.html:
@@ -350,4 +356,6 @@ class _Swept:
 def _columns(model: "Model", page: int, short: bool) -> Columns:
     names = [len(printable.name(layer.name)) for layer in model.layers]
     kinds = [len(printable.name(layer.kind)) for layer in model.layers]
+    if model.may_be_operation("/add"):
+        kinds.append(len("Tensor.flatten"))  # operations, which only the run shows
     return columns_for(max((0, *names)), max((0, *kinds)), page, short)

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from probe import printable
 from probe.cli import terminal
-from probe.cli.arguments import Arguments
+from probe.cli.arguments import OF_THE_INPUT, Arguments, drawn
 from probe.cli.completion import listed
 from probe.cli.opening import opened, quiet
 from probe.cli.output import say
 from probe.errors import BadInput
-from probe.listing import Layer, Listing
+from probe.listing import Layer, Listing, OnlyListed, calls_of, in_order
 
 if TYPE_CHECKING:
     from probe.model import Model
@@ -24,47 +24,101 @@ _PARTIES = {"numpy": "NumPy", "onnx": "ONNX Runtime"}
 
 def show(arguments: Arguments) -> int:
     """Prints the table."""
-    with quiet():
-        asked = arguments.factory is None and not arguments.parts
-        listing = listed(arguments.model) if asked else None
-        if arguments.parts:
-            listing = Listing(_containers(opened(arguments)))
-        elif listing is None or not listing.layers:
-            model = opened(arguments)
-            listing = Listing(model.layers, operations=model.may_be_operation("/add"))
-    rows = [
-        (
-            printable.name(layer.name) or "(root)",
-            printable.name(layer.kind),
-            _shape(layer),
-            str(layer.parameters),
-            ", ".join(_PARTIES[party] for party in layer.checkable)
-            or printable.line(f"not checked: {layer.why}"),
-        )
-        for layer in listing.layers
-    ]
-    head = ("layer", listing.kind, "output shape", "parameters", "checked by")
+    with quiet(arguments.device):
+        listing = _listing(arguments)
+    rows = [_HEADS[listing.kind], *(_row(layer, listing.kind) for layer in listing.layers)]
     on_terminal = terminal.on_terminal("")
     page = terminal.columns() if on_terminal else printable.WIDTH
     if on_terminal and listing.kind == "class":
-        shown = _fitting([head, *rows], page)
+        shown = _fitting(rows, page)
     else:
-        shown = None
-    name, kind = (max(len(row[column]) for row in [head, *rows]) for column in (0, 1))
-    for row in (head, *rows):
-        if shown is not None:
-            say(shown(row))
-            continue
-        text = f"{row[0]:<{name}}  {row[1]:<{kind}}  {row[2]:<24}  {row[3]:>10}  {row[4]}"
-        if listing.kind != "class":
-            text = f"{row[0]:<{name}}  {row[1]:<{kind}}  {row[3]:>12}"
-        say(printable.line(text))
+        shown = _aligned(rows)
+    for row in rows:
+        say(shown(row))
     if listing.notes:
         say(printable.page(["", *(f"note: {note}" for note in listing.notes)], page))
     if listing.operations:
         told = "--all also checks the operations between these layers, which only a run shows"
         say(printable.page(["", told], page))
     return 0
+
+
+def _listing(arguments: Arguments) -> Listing:
+    """What the file tells without its framework, or else the opened model; with an input, what a
+    pass on it shows."""
+    runs = any(map(arguments.is_given, OF_THE_INPUT))
+    if not (runs or arguments.factory or arguments.parts):
+        listing = listed(arguments.model)
+        if listing is not None and listing.layers:
+            return listing
+    try:
+        model = opened(arguments)
+    except OnlyListed as error:
+        if arguments.parts:
+            raise
+        return error.listing
+    layers = _containers(model) if arguments.parts else model.layers
+    if not runs:
+        operations = not arguments.parts and model.may_be_operation("/add")
+        return Listing(layers, operations=operations)
+    from probe.capture.calls_of_pass import calls_of_pass
+    from probe.cli.given_input import input_of
+
+    names = [layer.name for layer in layers]
+    calls = calls_of_pass(
+        model,
+        input_of(arguments),
+        names if arguments.parts else None,
+        drawn(arguments.shape),
+        arguments.seed or 0,
+    )
+    count = calls_of([call.name for call in calls])
+    found = in_order(layers, calls)
+    if arguments.parts:  # the outer ones first
+        found = tuple(sorted(found, key=lambda layer: names.index(layer.name)))
+    return Listing(found, notes=(count,) if count else ())
+
+
+_HEADS = {
+    "class": ("layer", "class", "output shape", "parameters", "checked by"),
+    "tensors": ("layer", "tensors", "", "parameters", ""),
+    "dtype": ("tensor", "dtype", "shape", "numbers", ""),
+}
+"""The names of the columns, by what the second one is."""
+
+
+def _row(layer: Layer, kind: str) -> tuple[str, ...]:
+    parties = ", ".join(_PARTIES[party] for party in layer.checkable)
+    if kind != "class":
+        checked = ""
+    else:
+        checked = parties or printable.line(f"not checked: {layer.why}")
+    return (
+        printable.name(layer.name) or "(root)",
+        printable.name(layer.kind),
+        _shape(layer),
+        str(layer.parameters),
+        checked,
+    )
+
+
+_SHAPES, _COUNTS = 24, 10
+"""Columns of shapes and of numbers of parameters, where none is wider."""
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Callable[[Sequence[str]], str]:
+    """What lays out a row in columns that are as wide as their widest cell; those that are empty
+    are left out."""
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    if widths[2]:
+        widths[2] = max(widths[2], _SHAPES)
+    widths[3] = max(widths[3], _COUNTS)
+
+    def text(row: Sequence[str]) -> str:
+        cells = [f"{row[column]:<{widths[column]}}" for column in range(3) if widths[column]]
+        return printable.line("  ".join([*cells, f"{row[3]:>{widths[3]}}", row[4]]).rstrip())
+
+    return text
 
 
 _LEAST = 16

@@ -6,7 +6,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from probe.errors import CannotOpen
-from probe.listing import Listing
+from probe.listing import Listing, calls_of
 
 if TYPE_CHECKING:
     from probe.model import Model
@@ -31,6 +31,7 @@ def open_model(
 
 
 def list_file(path: str | PathLike[str]) -> Listing:
-    """Its layers."""
+    """Its layers, and how many calls of them there are where that is more."""
     model = open_model(path)
-    return Listing(model.layers)
+    count = calls_of(getattr(model, "called_layers", ()))
+    return Listing(model.layers, notes=(count,) if count else ())

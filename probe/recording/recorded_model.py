@@ -15,7 +15,7 @@ from probe import printable
 from probe.command_line import joined
 from probe.description import Step
 from probe.errors import BadInput, CannotOpen, Undescribed, UnknownLayer
-from probe.listing import Layer, Shown
+from probe.listing import Layer, Shown, shaped
 from probe.model import (
     CallOutput,
     Capture,
@@ -96,11 +96,18 @@ class Recording(Shown):
             self.containers = tuple(
                 container for container in self.containers if container.name in held
             )
+        self.layers = shaped(self.layers, (entry.capture for entry in self._calls))
+        self.containers = shaped(self.containers, (entry.capture for entry in blocks))
 
     # What it holds
 
     def recorded(self) -> RecordedPass:
         return self._pass
+
+    @property
+    def called_layers(self) -> tuple[str, ...]:
+        """Of which layer each call is, in the order of execution."""
+        return tuple(entry.capture.layer for entry in self._calls)
 
     def untraced(self, layer: str, call: int) -> str:
         calls = [entry.capture for entry in self._calls]

@@ -186,10 +186,15 @@ def test_parameters_of_long_names(probe, tmp_path):
 
 
 def refused_briefly(probe, tmp_path, count, name):
-    """One line says that these parameters do not belong to a model, however many there are."""
+    """One line says that these parameters do not belong to a model, however many there are; a
+    listing has a line for each."""
     torch.save({f"{name}{i}": torch.zeros(1) for i in range(count)}, tmp_path / "net.pt")
     (tmp_path / "net.py").write_text("import torch\ndef net():\n    return torch.nn.Linear(3, 2)\n")
-    for arguments in ((), ("--factory", f"{tmp_path / 'net.py'}:net")):
+    status, out, err = probe(tmp_path / "net.pt")
+    table, _, note = out.partition("\n\n")
+    assert (status, err, table.count("\n")) == (0, "", count) and len(note) < 2000
+    assert max(map(len, table.splitlines())) < 300 and table.replace("\n", "").isprintable()
+    for arguments in (("--layer", "x"), ("--factory", f"{tmp_path / 'net.py'}:net")):
         status, out, err = probe(tmp_path / "net.pt", *arguments)
         assert (status, out, err.count("\n")) == (2, "", 1) and len(err) < 2000
         assert count < 20 or "more" in err
@@ -197,4 +202,4 @@ def refused_briefly(probe, tmp_path, count, name):
         {"state_dict": {"a": torch.zeros(1)}, **{f"{name}{i}": 0 for i in range(count)}},
         tmp_path / "net.pt",
     )
-    assert len(probe(tmp_path / "net.pt")[2]) < 2000
+    assert len(probe(tmp_path / "net.pt", "--layer", "x")[2]) < 2000

@@ -12,6 +12,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from probe import printable
 from probe.errors import CannotOpen
 from probe.files.regular_file import is_file
+from probe.listing import Layer, Listing, OnlyListed
 
 from ..capture.tensors import dtype_name
 
@@ -20,18 +21,29 @@ __all__ = ["fill", "without_factory"]
 _SHOWN = 5
 
 
-def without_factory(path: Path, state: Mapping[str, Any]) -> CannotOpen:
+def without_factory(path: Path, state: Mapping[str, Any]) -> OnlyListed:
     """The sentence for parameters alone: what to give, and what the file holds."""
     held = printable.several(
-        f"{printable.name(name)} {_shape(value)}" for name, value in state.items()
+        (f"{printable.name(name)} {_shape(value)}" for name, value in state.items()), _SHOWN
+    )
+    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    layers = tuple(
+        Layer(
+            name,
+            dtype_name(value),
+            output_shape=None if value.is_nested else tuple(value.shape),
+            parameters=value.numel(),
+        )
+        for name, value in tensors.items()
     )
     beside = is_file(path.parent / "config.json") and path.suffix in (".safetensors", ".bin")
-    return CannotOpen(
+    way_out = (
         f"{path} is a state_dict (parameters without the module): give "
         + (f"its Hugging Face directory, {path.parent}, or " if beside else "")
         + "a callable that builds the module, --factory 'package.module:Net' or "
-        f"'path/net.py:Net(10, wide=True)' (factory= in Python). It contains {held}"
+        "'path/net.py:Net(10, wide=True)' (factory= in Python)"
     )
+    return OnlyListed(f"{way_out}. It contains {held}", Listing(layers, "dtype", notes=(way_out,)))
 
 
 def fill(module: torch.nn.Module, state: Mapping[str, Any], path: Path) -> tuple[str, ...]:
