@@ -10,6 +10,7 @@ import torch
 from known_warnings import TORCH_AO, TORCH_EXPORT
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.transformers.float16 import convert_float_to_float16
 from quantized_nets import Inputs, Pooled, exported, images
 from torch import nn
 from torch.ao import quantization as ao
@@ -60,6 +61,52 @@ def test_a_table_of_8_bits_is_a_level(words, kind):
         assert found.ok, str(found)
         assert any("rounded to integers of 8 bits" in note for note in found.notes)
         assert any("words" in pair.a[0] for pair in found.pairs)
+
+
+def in_8_bits(values):
+    step = np.ptp(values) / 255
+    return np.round(values / step) * step
+
+
+def test_a_constant_of_8_bits_that_was_worked_out_before_is_a_level(words):
+    net, folder = words
+    small = changed(folder / "small.onnx", "places", in_8_bits)
+    found = probe.compare(net, small, IDS)
+    assert found.verdict == "agree", str(found)
+    small = changed(folder / "small.onnx", "places", lambda values: 2 * in_8_bits(values))
+    (source,) = probe.compare(net, small, IDS).sources
+    assert source.notes[0] == "rounded, B's are 2 times A's: another scale"
+    small = changed(folder / "small.onnx", "places", lambda values: np.round(values * 2) / 2)
+    (source,) = probe.compare(net, small, IDS).sources
+    assert source.notes[0].endswith(" values, 0.5 apart: A's rounded to fewer bits")
+
+
+class Read(nn.Module):
+    """A recurrence whose two biases PyTorch and ONNX hold apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = nn.LSTM(6, 8, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0])
+
+
+@pytest.mark.filterwarnings("ignore:Exporting a model to ONNX with a batch_size")
+def test_an_lstm_in_half_precision_is_a_level(tmp_path):
+    torch.manual_seed(0)
+    net, x = Read().eval(), np.random.default_rng(0).normal(size=(2, 5, 6)).astype(np.float32)
+    torch.onnx.export(net, (torch.from_numpy(x),), tmp_path / "net.onnx", dynamo=False)
+    half = convert_float_to_float16(onnx.load(tmp_path / "net.onnx"), keep_io_types=True)
+    found = probe.compare(net, half, x)
+    assert found.verdict == "agree", str(found)
+    assert any("rounded to float16" in note for note in found.notes)
+    (bias,) = (held for held in half.graph.initializer if tuple(held.dims) == (1, 64))
+    values = numpy_helper.to_array(bias).copy()
+    values[0, 16:24] = 0  # i, o, f and c
+    bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+    (source,) = probe.compare(net, half, x).sources
+    assert [name.split(" at ")[0] for name, *_ in source.differs[:1]] == ["bias of gate f"]
 
 
 def another_row(table):

@@ -8,12 +8,13 @@ import numpy as np
 
 from probe import printable
 from probe.model_comparison.causes.position_tables import apart_in_words, position_table
-from probe.model_comparison.causes.weight_differences import Difference, close
+from probe.model_comparison.causes.weight_differences import Difference, close, relation_in_steps
 from probe.model_comparison.causes.weight_relations import RoundingBetween, relation
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.normalization import constant_values
 from probe.model_comparison.graphs.normalize import is_constant, values_in
 from probe.model_comparison.graphs.origins import ConstantOrigin
+from probe.model_comparison.graphs.steps_of_numbers import step_between
 from probe.numerics.dtypes import widened
 from probe.ops import Constant, Outputs, Parameter
 from probe.ops.step import Step, weights_of
@@ -33,6 +34,8 @@ _NUMBERED = re.compile(r"^(.*::|/|_|val_)|Constant", re.IGNORECASE)
 """Names that an exporter has made up."""
 _SAME = 1e-6
 _MOST = 1 << 12
+_MADE = 3
+"""So many steps behind the numbers that they are made of are looked back from a constant."""
 _MASKED = -50.0
 """What a mask subtracts, or more."""
 
@@ -40,9 +43,18 @@ _MASKED = -50.0
 def own_numbers(tensor: Tensor) -> Weight | np.ndarray | None:
     """What a model has from itself: a weight, numbers, or an array that it made."""
     constant = is_constant(tensor)
-    if constant is None and constant_values(tensor.root) is not None:
+    if constant is None and _is_own(tensor.root, _MADE):
         return tensor.value
     return constant
+
+
+def _is_own(tensor: Tensor, most: int) -> bool:
+    """Whether a tensor is made of what a model has from itself, in so many steps at most."""
+    if constant_values(tensor) is not None:
+        return True
+    if tensor.node is None or not most:
+        return False
+    return all(_is_own(x.root, most - 1) for x in tensor.node.inputs)
 
 
 def differing_constants(a: GraphNode, b: GraphNode, unit: float) -> Iterator[Difference]:
@@ -156,10 +168,16 @@ def _difference(
         or _parameters(left.root.origin, right.root.origin)
         or _of_sizes(a, mine, theirs)
         or relation(mine, theirs, ~same)
+        or _in_steps(mine, theirs)
     )
     return Difference(
         *(name, float(mine[at]), float(theirs[at]), left.node, field, value, note), tensor=left
     )
+
+
+def _in_steps(a: np.ndarray, b: np.ndarray) -> str:
+    step = step_between(b)
+    return "" if step is None else relation_in_steps(a, b, step)
 
 
 def _parameters(a: ConstantOrigin | None, b: ConstantOrigin | None) -> str:

@@ -40,8 +40,7 @@ def _without_counterpart(alone_a: Nodes, alone_b: Nodes) -> str:
     same computation in other words."""
     sides = [("A", alone_a, "B"), ("B", alone_b, "A")]
     computing = [
-        (side, [node for node in nodes if not isinstance(node.op, Rearrangement)], other)
-        for side, nodes, other in sides
+        (side, [node for node in nodes if _computes(node)], other) for side, nodes, other in sides
     ]
     held = [(side, nodes, other) for side, nodes, other in computing if nodes]
     if len(held) != 1:
@@ -50,6 +49,12 @@ def _without_counterpart(alone_a: Nodes, alone_b: Nodes) -> str:
     named = [with_its_numbers(node) or node.kind for node in nodes]
     have = "has" if len(nodes) == 1 else "have"
     return f"{side}'s {printable.several(named, _STEPS)} {have} no counterpart in {other}"
+
+
+def _computes(node: GraphNode) -> bool:
+    """Whether a step makes new numbers of the model's input."""
+    own = node.outputs and own_numbers(node.outputs[0]) is not None
+    return not own and not isinstance(node.op, Rearrangement)
 
 
 def _differing_tables(a: Nodes, b: Nodes) -> str:

@@ -30,8 +30,10 @@ def differing_masks(a: GraphNode, b: GraphNode, way: Way) -> Iterator[Difference
         return
     if mine.shape != theirs.shape or np.array_equal(mine, theirs):
         return
-    counts = (f"{int(hidden.sum())} of {hidden.size} places hidden" for hidden in (mine, theirs))
-    yield Difference("mask", *counts, a, note=_in_words(mine, theirs), certain=True)
+    of_a, of_b = (
+        f"{int(hidden.sum())} of {hidden.size} places hidden" for hidden in (mine, theirs)
+    )
+    yield Difference("mask", of_a, of_b, a, note=_in_words(mine, theirs), certain=True)
 
 
 def _hidden(node: GraphNode) -> np.ndarray | None:

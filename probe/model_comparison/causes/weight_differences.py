@@ -14,7 +14,14 @@ from probe.model_comparison.graphs.weights import held_weights
 from probe.numerics.dtypes import widened
 from probe.ops.weight import Weight
 
-__all__ = ["LEFT_OUT", "Difference", "WeightContext", "close", "differing_weights"]
+__all__ = [
+    "LEFT_OUT",
+    "Difference",
+    "WeightContext",
+    "close",
+    "differing_weights",
+    "relation_in_steps",
+]
 
 _SAME = 1e-6
 """How far numbers may lie apart that went through float32."""
@@ -129,7 +136,7 @@ def _values(
         more = f" and {count - 1} more of {mine.size}"
     note = relation(mine, theirs, ~same, rounding, beside.gains)
     if right.step is not None:
-        note = _relation_in_steps(mine, theirs, right.step) or note
+        note = relation_in_steps(mine, theirs, right.step) or note
     yield Difference(
         *(f"{name}[{index}]{more}", float(mine[at]), float(theirs[at]), a, name, right, note)
     )
@@ -143,7 +150,7 @@ def close(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.asarray(near | (left == right))
 
 
-def _relation_in_steps(a: np.ndarray, b: np.ndarray, step: np.ndarray) -> str:
+def relation_in_steps(a: np.ndarray, b: np.ndarray, step: np.ndarray) -> str:
     """How quantised weights follow from A's, where it is by another scale or zero point."""
     left, right = (np.asarray(values / step, np.float64).ravel() for values in (a, b))
     if left.size < _FEW or not np.ptp(left) > 0 or np.mean(left == right) > 0.5:

@@ -23,6 +23,8 @@ _SHIFTS = 4
 _SHIFTED = 3
 """So many slices at least are the same ones."""
 _DIRECTIONS = 24
+_LEVELS, _PER_LEVEL = 64, 4
+"""Numbers of so few values, of which the other side has so many times as many, were rounded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,7 @@ def _relations(
     gains: Sequence[tuple[str, np.ndarray]],
 ) -> Iterator[str]:
     yield from _number(a, b, other)
+    yield from _in_fewer_levels(a, b)
     if a.ndim >= 2:
         yield from _held(a, b, rounding, gains, "B's are A's")
         for axes in ((0, 1), (-2, -1)):
@@ -102,6 +105,19 @@ def _number(a: np.ndarray, b: np.ndarray, other: np.ndarray) -> Iterator[str]:
             yield f"B's are {factor:.6g} times A's there"
         if shift.size > 1 and _is_one_number(shift):
             yield f"B's are A's plus {float(np.median(shift)):.6g} there"
+
+
+def _in_fewer_levels(a: np.ndarray, b: np.ndarray) -> Iterator[str]:
+    """A's numbers rounded to far fewer values than they take."""
+    levels = np.unique(b)
+    if not 2 < len(levels) <= _LEVELS or len(np.unique(a)) < _PER_LEVEL * len(levels):
+        return
+    gap = float(np.diff(levels).max())
+    if (np.abs(a - b) <= 1.02 * gap).all() and np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.8:
+        yield (
+            f"B's take {len(levels)} values, {np.median(np.diff(levels)):.3g} apart: A's rounded "
+            "to fewer bits"
+        )
 
 
 def _is_one_number(values: np.ndarray) -> bool:

@@ -10,11 +10,12 @@ import numpy as np
 from probe.model_comparison.graphs.graph import GraphNode, ModelGraph
 from probe.model_comparison.graphs.normalization import normalization_behind, with_normalization
 from probe.model_comparison.graphs.normalize import is_constant, values_in
+from probe.model_comparison.graphs.steps_of_numbers import step_between
 from probe.model_comparison.graphs.weights import Anchor, held_weights
 from probe.model_comparison.matching.level import INTEGERS, TYPES, Level
 from probe.model_comparison.sides import Side
 from probe.numerics.precision import precision_of
-from probe.ops import BatchNormalization, Cast, Op
+from probe.ops import GRU, BatchNormalization, Cast, Op, Recurrence
 from probe.ops.weight import Grid, Weight
 
 __all__ = ["level_between"]
@@ -123,8 +124,14 @@ def _of_op(weight: Weight) -> Grid | None:
 
 
 def _constants(a: ModelGraph) -> Iterator[np.ndarray]:
-    """The numbers that a graph holds: weights of any field, and constants."""
+    """The numbers that a graph holds: weights of any field, constants, and what is made of these
+    alone, such as the rows of a table at places of the model's own."""
+    following = set(a.inputs)
     for node in a.nodes:
+        if not following.isdisjoint(node.inputs):
+            following.update(node.outputs)
+        elif node.inputs:
+            yield from (tensor.value for tensor in node.outputs if tensor.value.dtype.kind == "f")
         yield from (weight.value for _, weight in held_weights(node))
         for constant in map(is_constant, node.outputs):
             if constant is not None:
@@ -133,7 +140,8 @@ def _constants(a: ModelGraph) -> Iterator[np.ndarray]:
 
 def _unrounded(weight: Weight, constants: Sequence[np.ndarray]) -> np.ndarray | None:
     """The numbers of A that integers of B stand for, which no product tells: a learned scale."""
-    step, mine = weight.step, weight.value
+    mine = weight.value
+    step = step_between(mine) if weight.step is None else weight.step
     if step is None or mine.size < 2:
         return None
     for constant in constants:
@@ -166,6 +174,8 @@ def _of_a(node: GraphNode, part: str, weight: Weight, held: Sequence[Anchor]) ->
     together."""
     if not held:
         return None
+    if isinstance(node.op, Recurrence):
+        return _of_recurrence(node.op, held[0].node.op, part)
     first = _weight_of(held[0], node, part)
     shape = weight.value.shape
     whole = held[0].counts[0] == held[0].counts[1] and held[0].same_order
@@ -187,6 +197,36 @@ def _of_a(node: GraphNode, part: str, weight: Weight, held: Sequence[Anchor]) ->
         out[places] = rows[anchor.rows[places]]
         roundings = max(roundings, theirs.roundings)
     return _HeldWeight(np.moveaxis(out, 0, axis), roundings)
+
+
+def _of_recurrence(b: Recurrence, a: Op | None, part: str) -> _HeldWeight | None:
+    """The same of a recurrence, whose gates may lie in another order, and whose two biases in one
+    array or in two."""
+    if not isinstance(a, Recurrence) or sorted(a.gates) != sorted(b.gates) or a.width != b.width:
+        return None
+    if a.kernel.value.ndim != 2 or part not in ("kernel", "recurrent", "bias", "recurrent_bias"):
+        return None
+    held, both = getattr(b, part).value, a.biases()
+
+    def ordered(values: np.ndarray) -> np.ndarray:
+        return np.concatenate([values[..., a.block(gate)] for gate in b.gates], axis=-1)
+
+    none = np.zeros(a.kernel.value.shape[-1])
+    first, second = (none if bias is None else ordered(bias) for bias in both)
+    parts: np.ndarray | float = 0.0
+    if part in ("kernel", "recurrent"):
+        value = ordered(getattr(a, part).value)
+    elif held.ndim == 2:
+        value = np.stack([first, second])
+    elif part == "recurrent_bias":
+        value = second
+    elif b.recurrent_bias is None and not isinstance(b, GRU):  # both are added
+        value, parts = first + second, np.abs(first) + np.abs(second)
+    else:
+        value = first
+    if value.shape != held.shape:
+        return None
+    return _HeldWeight(value, 1.0, parts)
 
 
 def _weight_of(anchor: Anchor, node: GraphNode, part: str) -> _HeldWeight | None:
