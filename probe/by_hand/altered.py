@@ -8,6 +8,7 @@ from itertools import chain, combinations, permutations
 
 import numpy as np
 
+from probe.by_hand.altered_elements import element_by_element, short
 from probe.by_hand.reordered import reordered
 from probe.by_hand.values import (
     ATOM,
@@ -52,7 +53,7 @@ def expressed(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | N
             return text()
     if array.shape != altered.shape:
         return None
-    return _scaled(value, array, altered)
+    return _scaled(value, array, altered) or element_by_element(value, array, altered)
 
 
 def _same_ends(array: np.ndarray, altered: np.ndarray) -> bool:
@@ -234,5 +235,4 @@ def _times(value: Value, factor: float) -> Value:
 
 
 def _short(factor: float) -> str:
-    """A number that was fitted, in as many digits as are known of it."""
-    return bracketed(number(float(f"{factor:.6g}")), factor < 0)
+    return bracketed(number(short(factor)), factor < 0)

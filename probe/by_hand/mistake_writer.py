@@ -1,19 +1,24 @@
 """The script of a layer with a mistake in it, in the names of the layer's own."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from probe.by_hand.altered import expressed
-from probe.by_hand.plan import Plan
+from probe.by_hand.altered_elements import pattern
+from probe.by_hand.counterparts import counterparts
+from probe.by_hand.names import Names
 from probe.by_hand.registry import Unwritten, is_written
 from probe.by_hand.script import Computation
 from probe.by_hand.values import ATOM, Value, number
 from probe.by_hand.weights import WeightNames
-from probe.by_hand.writer import HandWriter, same_array
+from probe.by_hand.writer import HandWriter, NameKey, same_array
 from probe.by_hand.writers.along_axis import over
 from probe.ops.base import Op
+from probe.ops.step import Ref
 from probe.ops.weight import Weight
 
 __all__ = ["MistakeWriter"]
@@ -23,11 +28,21 @@ class MistakeWriter(HandWriter):
     """Writes what differs from the layer's own as an expression of that: weights, inputs, and what
     ops that only a search knows make of their input. Raises Unwritten where that is none."""
 
-    def __init__(self, computation: Computation, healthy: Computation) -> None:
+    def __init__(self, computation: Computation, layer: HandWriter) -> None:
         super().__init__(computation, {})
-        self._healthy = healthy
-        self._weights = WeightNames(healthy.steps)
-        self._plan.call_names = Plan(healthy).call_names
+        self._layer = layer
+        self._healthy = layer.computation
+        self._counterparts = counterparts(layer.computation, computation)
+        self._weights = WeightNames(layer.computation.steps)
+        self.plan.call_names = layer.plan.call_names
+        self._names = Names({name for names in layer.given.values() for name in names})
+        self._locals = {
+            name: -1 for key, names in layer.given.items() if key[0] == "local" for name in names
+        }
+        self._asked: Counter[NameKey] = Counter()
+        """How often a name was asked for what has one in the layer."""
+        self._replacing: dict[str, Value] = {}
+        """What stands under the name of a tensor of the layer in its place."""
         self._taken: list[tuple[Value, np.ndarray]] = []
         """What the step being written is applied to."""
 
@@ -47,7 +62,7 @@ class MistakeWriter(HandWriter):
         if own is None and array.size == 1:
             return Value(number(array.item()), ())
         if own is None:
-            return self._statistic(array)
+            return pattern(array) or self._statistic(array)
         value = self.weight(own)
         for known in (own, *self._weights.others(own)):
             if np.array_equal(known.value, array):
@@ -62,6 +77,9 @@ class MistakeWriter(HandWriter):
         if found is None:
             raise Unwritten("a weight that is another")
         return found
+
+    def constant(self, hint: str, array: np.ndarray) -> Value:
+        return pattern(np.asarray(array)) or super().constant(hint, array)
 
     def _statistic(self, array: np.ndarray) -> Value:
         """A weight that the layer does not have, as the mean or the variance of the step's input
@@ -107,6 +125,47 @@ class MistakeWriter(HandWriter):
         """One of the layer's own weights."""
         return super().weight(weight)
 
+    def _own_name(self, key: NameKey) -> str | None:
+        """What the layer calls the same, None where it has no such thing."""
+        kind, position, *rest = key
+        if kind in ("step", "local", "constant"):
+            place = self._counterparts.steps.get(int(position))
+            if place is None:
+                return None
+            key = (kind, place, *rest)
+        names = self._layer.given.get(key, [])
+        at = self._asked[key]
+        self._asked[key] += 1
+        return names[at] if at < len(names) else None
+
+    def _new(self, key: NameKey, hint: str) -> str:
+        return self._own_name(key) or super()._new(key, hint)
+
+    def _local(self, hint: str) -> str:
+        name = self._own_name(("local", self.position, hint))
+        if name is None or self._held(name):
+            return super()._local(hint)
+        self._locals[name] = self.position
+        return name
+
+    def _stands_alone(self, position: int) -> bool:
+        place = self._counterparts.steps.get(position)
+        if place is None or self.plan.uses(position) != 1:
+            return self.plan.stands_alone(position)
+        return self._layer.plan.stands_alone(place)
+
+    def _of(self, ref: Ref) -> Value:
+        value = super()._of(ref)
+        mine = self._counterparts.replaced.get((self.position, ref))
+        names = [] if mine is None else self._layer.given.get(("step", mine.step, mine.index), [])
+        if not names or value.text == names[0]:
+            return value
+        (name,) = names
+        if name not in self._replacing:
+            self._state((f"{name} = {value.text}",))
+            self._replacing[name] = replace(value, text=name, level=ATOM)
+        return self._replacing[name]
+
     def _input(self, index: int) -> Value:
         own, array = self._healthy.inputs[index], self.computation.inputs[index]
         if same_array(own, array):
@@ -116,7 +175,7 @@ class MistakeWriter(HandWriter):
     def _altered_input(self, index: int) -> Value:
         """An input that is another in a mistake, as an expression of the layer's own."""
         own, array = self._healthy.inputs[index], self.computation.inputs[index]
-        name = self._names.new(self._plan.input_name(index))
+        name = self._new(("input", index), self.plan.input_name(index))
         self._load(name, f"input_{index}", own)
         value = expressed(Value(name, own.shape), own, array)
         if value is None:

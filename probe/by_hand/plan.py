@@ -83,6 +83,10 @@ class Plan:
         """The last step that takes an output of this one."""
         return max(self._users.get(position, ()), default=-1)
 
+    def uses(self, position: int) -> int:
+        """How many steps take an output of this one, the layer's outputs among them."""
+        return len(self._users[position])
+
     def stands_alone(self, position: int) -> bool:
         """Whether a step is a statement, and not a part of the expression that takes it."""
         kind, users = self._kinds[position], self._users[position]

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from probe.by_hand.values import ATOM, Value, listed, sizes_of
 
 __all__ = ["reordered"]
@@ -29,7 +31,7 @@ def reordered(value: Value, order: Sequence[int], axis: int) -> Value | None:
             at for k in range(size // count) for at in range(k, size, size // count)
         ]:
             return _interleaved(value, lies, count)
-    return None
+    return _repeated(value, order, lies) or _nested(value, order, lies)
 
 
 _MOST_BLOCKS = 6
@@ -44,6 +46,49 @@ def _blocks(order: Sequence[int]) -> list[tuple[int, int]]:
         else:
             found.append((place, place + 1))
     return found
+
+
+def _repeated(value: Value, order: Sequence[int], lies: int) -> Value | None:
+    """The first places several times each, or all of them again and again, or one for all."""
+    size, places = len(order), [*order]
+    for count in range(2, size + 1):
+        if size % count:
+            continue
+        first = [*range(size // count)]
+        kept = f"{value.at(ATOM)}[{':, ' * lies}:{size // count}]"
+        if places == first * count:
+            text = f"np.concatenate([{kept}] * {count}, axis={lies})"
+            return replace(value, text=text, level=ATOM)
+        if places == [at for at in first for _ in range(count)]:
+            text = f"np.repeat({kept}, {count}, axis={lies})"
+            return replace(value, text=text, level=ATOM)
+        if places == [at - at % count for at in range(size)]:
+            text = f"np.repeat({value.at(ATOM)}[{':, ' * lies}::{count}], {count}, axis={lies})"
+            return replace(value, text=text, level=ATOM)
+    return None
+
+
+def _nested(value: Value, order: Sequence[int], lies: int) -> Value | None:
+    """The axis read as three, of which two are exchanged; or a flip within blocks."""
+    size, places = len(order), np.asarray(order)
+    for outer in range(1, size + 1):
+        for inner in range(1, size // outer + 1) if size % outer == 0 else ():
+            if size % (outer * inner):
+                continue
+            cut = (outer, inner, size // (outer * inner))
+            blocks = np.arange(size).reshape(cut)
+            apart = [*value.shape[:lies], *cut, *value.shape[lies + 1 :]]
+            split = f"{value.at(ATOM)}.reshape{sizes_of(apart)}"
+            for first, second in ((0, 1), (1, 2), (0, 2)):
+                if np.array_equal(blocks.swapaxes(first, second).ravel(), places):
+                    text = f"{split}.swapaxes({lies + first}, {lies + second})"
+                    text = f"{text}.reshape{sizes_of(value.shape)}"
+                    return replace(value, text=text, level=ATOM)
+            for axis in (1, 2):
+                if np.array_equal(np.flip(blocks, axis).ravel(), places):
+                    text = f"np.flip({split}, {lies + axis}).reshape{sizes_of(value.shape)}"
+                    return replace(value, text=text, level=ATOM)
+    return None
 
 
 def _interleaved(value: Value, lies: int, count: int) -> Value:

@@ -28,10 +28,15 @@ from probe.ops.base import Op
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
 
-__all__ = ["HandWriter", "same_array", "written"]
+__all__ = ["HandWriter", "NameKey", "same_array", "written"]
 
 _WRITTEN_OUT = 10
 """So many constants are written, more of them are loaded."""
+
+
+NameKey = tuple[str | int, ...]
+"""What a name is for: ("weight", name), ("input", index), ("output", index), or of a step ("step",
+position, output), ("local", position, hint), ("constant", position, hint)."""
 
 
 def written(computation: Computation, stored: Mapping[int, str] | None = None) -> HandScript:
@@ -48,8 +53,10 @@ class HandWriter:
         self.stored = dict(stored)
         self.position = -1
         """The step that is being written."""
-        self._plan = Plan(computation)
+        self.plan = Plan(computation)
         self._names = Names()
+        self.given: dict[NameKey, list[str]] = {}
+        """The names that were given, one after the other, by what they are for."""
         self._locals: dict[str, int] = {}
         """The step that last assigned each name that may be used again."""
         self._loads: list[Statement] = []
@@ -66,7 +73,7 @@ class HandWriter:
         """A weight in the op's layout."""
         known = self._weights.known(weight)
         if known is None:
-            known = self._names.new(self._weights.hint(weight))
+            known = self._new(("weight", weight.name), self._weights.hint(weight))
             own = self._weights.of(weight) or weight
             for statement, arrays in self._weights.loaded(own, known):
                 self._loads.append(statement)
@@ -84,7 +91,7 @@ class HandWriter:
             return Value(number(array.item()), ())
         if array.ndim == 1 and 0 < array.size <= _WRITTEN_OUT and array.dtype.kind in "biuf":
             return Value(f"np.array({listed(array)})", array.shape)
-        name = self._names.new(hint)
+        name = self._new(("constant", self.position, hint), hint)
         self._load(name, f"constant:{name}", array, "a constant of the layer")
         return Value(name, array.shape)
 
@@ -154,7 +161,7 @@ class HandWriter:
     # The walk
 
     def script(self) -> HandScript:
-        for position in self._plan.needed:
+        for position in self.plan.needed:
             self._write(position)
         outputs = self._outputs()
         return HandScript(
@@ -176,9 +183,12 @@ class HandWriter:
         if position in self.stored:
             self._values[position] = self._loaded(position)
             return
-        if self._plan.stands_alone(position):
+        if self._stands_alone(position):
             made = tuple(self._step_value(value, k) for k, value in enumerate(made))
         self._values[position] = made
+
+    def _stands_alone(self, position: int) -> bool:
+        return self.plan.stands_alone(position)
 
     def _made(self, position: int) -> tuple[Value, ...]:
         step = self.computation.steps[position]
@@ -212,8 +222,8 @@ class HandWriter:
             if same is not None:
                 self._inputs[index] = self._inputs[same]
             else:
-                name = self._names.new(self._plan.input_name(index))
-                self._load(name, f"input_{index}", array, self._plan.input_note(index))
+                name = self._new(("input", index), self.plan.input_name(index))
+                self._load(name, f"input_{index}", array, self.plan.input_note(index))
                 self._inputs[index] = Value(name, array.shape)
         return self._inputs[index]
 
@@ -226,7 +236,7 @@ class HandWriter:
         """The outputs of a step that is not written, as they were computed."""
         found = []
         for k, array in enumerate(self.computation.values[position]):
-            name = self._names.new(self._plan.step_name(position, k))
+            name = self._new(("step", position, k), self.plan.step_name(position, k))
             key = f"computed:{name}"
             self._arrays[key] = np.asarray(array)
             comment = f"taken as computed: {words(self.stored[position])}"
@@ -243,24 +253,28 @@ class HandWriter:
                 return self._renamed(value, output)
         if value.is_name:
             return value
-        name = self._names.new(self._plan.step_name(self.position, output))
+        name = self._step_name(output)
         self._state(
             (f"{name} = {value.text}",),
-            _commented(value.shape, self._plan.source_line(self.position)),
+            _commented(value.shape, self.plan.source_line(self.position)),
             (NamedValue(name, self.position, output, value.order),),
         )
         return replace(value, text=name, level=ATOM)
 
+    def _step_name(self, output: int) -> str:
+        hint = self.plan.step_name(self.position, output)
+        return self._new(("step", self.position, output), hint)
+
     def _renamed(self, value: Value, output: int) -> Value:
         """An output that the op's own last statement made, under the name of the step."""
-        name = self._names.new(self._plan.step_name(self.position, output))
+        name = self._step_name(output)
         last = self._statements.pop()
         line = last.lines[-1].replace(f"{value.text} = ", f"{name} = ", 1)
         self._statements.append(
             replace(
                 last,
                 lines=(*last.lines[:-1], line),
-                comment=_joined(last.comment, self._plan.source_line(self.position)),
+                comment=_joined(last.comment, self.plan.source_line(self.position)),
                 named=(NamedValue(name, self.position, output, value.order),),
             )
         )
@@ -269,15 +283,24 @@ class HandWriter:
     def _state(
         self, lines: tuple[str, ...], comment: str = "", named: tuple[NamedValue, ...] = ()
     ) -> None:
-        section = self._plan.section(self.position)
+        section = self.plan.section(self.position)
         self._statements.append(Statement(lines, comment, self.position, named, section=section))
 
+    def _new(self, key: NameKey, hint: str) -> str:
+        """A name that nothing has, for what the key says."""
+        name = self._names.new(hint)
+        self.given.setdefault(key, []).append(name)
+        return name
+
     def _local(self, hint: str) -> str:
+        key = ("local", self.position, hint)
         name = identifier(hint)
         at = self._locals.get(name)
         free = name not in self._names.taken
         if not free and (at is None or at == self.position or self._held(name)):
-            name = self._names.new(name)
+            name = self._new(key, name)
+        else:
+            self.given.setdefault(key, []).append(name)
         self._names.taken.add(name)
         self._locals[name] = self.position
         return name
@@ -288,19 +311,19 @@ class HandWriter:
         return any(
             mention.search(value.text)
             for position, values in self._values.items()
-            if self._plan.last_use(position) >= self.position
+            if self.plan.last_use(position) >= self.position
             for value in values
         )
 
     def _outputs(self) -> tuple[str, ...]:
         last = len(self.computation.steps) - 1
-        refs = self._plan.results
+        refs = self.plan.results
         found = []
         for k, ref in enumerate(refs):
             value = self.plain(self._of(ref))
-            if not (value.is_name and self._plan.composed):
-                self.position = self._plan.maker(ref)
-                name = self._names.new(self._plan.output_name(k, len(refs)))
+            if not (value.is_name and self.plan.composed):
+                self.position = self.plan.maker(ref)
+                name = self._new(("output", k), self.plan.output_name(k, len(refs)))
                 self._state(
                     (f"{name} = {value.text}",),
                     _commented(value.shape, ""),

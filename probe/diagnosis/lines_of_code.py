@@ -3,12 +3,14 @@
 import difflib
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 
 from probe.by_hand.lines import MistakeLines, mistake_lines
 from probe.by_hand.script import Computation
 from probe.description.description import Site
+from probe.diagnosis.recomposed import recomposed
 from probe.evaluation.numpy_reference import recompute
 from probe.ops import Add, Conv, ConvTranspose, MatMul, Parameter
 from probe.ops.step import Ref, Step
@@ -29,15 +31,48 @@ def lines_of(case: Case, edit: Edit) -> MistakeLines:
     if sum(np.size(y) for outputs in case.values for y in outputs) > _LARGE:
         return ()
     try:
-        steps = _rejoined(_opened(edit.steps), case.steps)
-        values = recompute(steps, edit.inputs)
-        healthy = Computation(case.steps, case.inputs, case.values, sites=_sites(case))
-        sites = _sites_of(healthy, steps)
-        mistaken = replace(healthy, steps=steps, inputs=edit.inputs, values=values, sites=sites)
-        return mistake_lines(healthy, mistaken)
+        steps, apart = recomposed(case, edit.steps)
+        layers = [_layer(own) for own in dict.fromkeys((case, apart))]
+        found = [lines for layer in layers if (lines := _lines(layer, steps, edit.inputs))]
+        return min(found, key=_length, default=())
     except Exception as error:
         refused(error)
         return ()
+
+
+def _lines(layer: Computation, steps: Steps, inputs: Sequence[np.ndarray]) -> MistakeLines:
+    """Those in which the steps of an edit differ from a layer."""
+    steps = _rejoined(_opened(steps), tuple(layer.steps))
+    values = recompute(steps, inputs)
+    sites = _sites_of(layer, steps)
+    return mistake_lines(
+        layer, replace(layer, steps=steps, inputs=inputs, values=values, sites=sites)
+    )
+
+
+def _length(lines: MistakeLines) -> tuple[int, int]:
+    return len(lines), sum(len(line) for pair in lines for line in pair)
+
+
+def _layer(case: Case) -> Computation:
+    """The layer, with the steps of whole calls in the place of these."""
+    steps, calls = _opened(case.steps), case.calls
+    if steps is case.steps:
+        return Computation(steps, case.inputs, case.values, sites=_sites(steps, calls))
+    values = recompute(steps, case.inputs)
+    return Computation(steps, case.inputs, values, sites=_sites(steps, _calls(case.steps, calls)))
+
+
+def _calls(steps: Steps, calls: Sequence[str]) -> tuple[str, ...]:
+    """Which call each of the steps of whole calls is of."""
+    found: list[str] = []
+    for step, call in zip_longest(steps, calls[: len(steps)], fillvalue=""):
+        assert isinstance(step, Step) and isinstance(call, str)
+        if isinstance(step.op, Gathered):
+            found += _calls(step.op.body, [step.op.call] * len(step.op.body))
+        else:
+            found.append(call)
+    return tuple(found)
 
 
 def _opened(steps: Steps) -> Steps:
@@ -99,13 +134,13 @@ def _body(body: Steps, taken: Sequence[Ref], begin: int) -> list[Step]:
     return made
 
 
-def _sites(case: Case) -> tuple[Site, ...]:
+def _sites(steps: Steps, calls: Sequence[str]) -> tuple[Site, ...]:
     """Where each step comes from, of a layer that is composed of several calls."""
-    if not any(case.calls):
+    if not any(calls):
         return ()
-    places = {call: place for place, call in enumerate(dict.fromkeys(case.calls))}
-    found = [Site(call, "", places[call]) for call in case.calls]
-    return (*found, *[Site("", "", -1)] * (len(case.steps) - len(found)))
+    places = {call: place for place, call in enumerate(dict.fromkeys(calls))}
+    found = [Site(call, "", places[call]) for call in calls]
+    return (*found, *[Site("", "", -1)] * (len(steps) - len(found)))
 
 
 def _sites_of(healthy: Computation, steps: Steps) -> tuple[Site, ...]:

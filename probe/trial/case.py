@@ -49,6 +49,8 @@ class Case:
     words: tuple[str, ...] = ()
     """Of a layer whose ops are taken apart: what each step gives, in words; "" where the op says
     it."""
+    origins: tuple[int, ...] = ()
+    """Of a layer whose ops are taken apart: which of its own steps each is of, -1 of none."""
     budget: Budget = field(default_factory=Budget, repr=False)
     """What may still be computed for it."""
     inner: bool = False

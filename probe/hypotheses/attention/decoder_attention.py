@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.decompositions import Causal
+from probe.hypotheses.edits.attention_parts import Causal
 from probe.hypotheses.edits.rewriting import (
     Rewiring,
     made_by,

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe import ops
+from probe.by_hand.registry import Unwritten, writes
+from probe.by_hand.values import PRODUCT, SUM, Value, as_tuple, listed, number
 from probe.hypotheses.edits.rewriting import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.hypotheses.registry import hypothesis
 from probe.numerics.precision import Precision
@@ -179,6 +181,81 @@ class _Rotation(ops.Op):
         beside = np.abs(_quarter(size, self.pairs))
         bound = size * np.abs(np.cos(angles)) + beside * np.abs(np.sin(angles))
         return (np.asarray(abs(self.scale) * bound),)
+
+
+@writes(_Rotation)
+def _rotation_by_hand(op: _Rotation, w: Any, x: Value) -> Value:
+    if x.axes[-1] != x.rank - 1:
+        x = w.plain(x)
+    x = w.named("heads", x)
+    if op.reordered:
+        halves = f"np.concatenate([{x.text}[..., ::2], {x.text}[..., 1::2]], axis=-1)"
+        x = w.let("halves", Value(halves, x.shape, x.order))
+    behind = x.rank - 2 - x.axes[-2]
+    text = angles_by_hand(op.angles, op.pairs, behind)
+    shape = (len(op.angles), *(1,) * behind, 2 * op.angles.shape[1])
+    angles = w.let("angles", Value(text, shape, None, PRODUCT)).text
+    size = x.shape[-1] // 2
+    turned = f"np.concatenate([-{x.text}[..., {size}:], {x.text}[..., :{size}]], axis=-1)"
+    if op.pairs != "halves":
+        pairs = f"np.stack([-{x.text}[..., 1::2], {x.text}[..., ::2]], axis=-1)"
+        turned = f"{pairs}.reshape{as_tuple(x.shape)}"
+    text, level = f"{x.text} * np.cos({angles}) + {turned} * np.sin({angles})", SUM
+    if abs(op.scale - 1) > _FITTED:
+        text, level = f"{number(op.scale)} * ({text})", PRODUCT
+    made: Value = w.result(text, level, x.order)
+    return made
+
+
+def angles_by_hand(angles: np.ndarray, pairs: str, behind: int) -> str:
+    """The angles (position, pair) of each feature, as positions times frequencies."""
+    positions, each = _factors(angles)
+    count = len(each)
+    base = float(each[1] ** -count) if count > 1 and 0 < each[1] < 1 else 0.0
+    if base and np.allclose(each, _frequencies(base, count), rtol=1e-5, atol=0):
+        frequencies = f"{number(float(f'{base:.6g}'))} ** (-np.arange({count}) / {count})"
+    elif count <= _LISTED:
+        frequencies = f"np.array({listed([float(f'{share:.6g}') for share in each])})"
+    else:
+        raise Unwritten("frequencies of no base")
+    if pairs == "halves":
+        frequencies = f"np.tile({frequencies}, 2)"
+    else:
+        frequencies = f"np.repeat({frequencies}, 2)"
+    return f"{_positions_by_hand(positions)}[:{', None' * (1 + behind)}] * {frequencies}"
+
+
+def _factors(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and frequencies, the first of which is 1."""
+    row = int(np.abs(angles).max(axis=1).argmax())
+    if not angles[row, 0]:
+        raise Unwritten("angles of a first frequency that is 0")
+    each, positions = angles[row] / angles[row, 0], angles[:, 0]
+    if not np.allclose(positions[:, None] * each, angles, rtol=1e-6, atol=1e-9):
+        raise Unwritten("angles that are no product of positions and frequencies")
+    return positions, each
+
+
+def _positions_by_hand(positions: np.ndarray) -> str:
+    count = len(positions)
+    step = float(positions[1] - positions[0]) if count > 1 else 1.0
+    first = float(f"{positions[0]:.6g}")
+    if not step or not np.allclose(positions, first + step * np.arange(count), rtol=1e-6):
+        if count > _LISTED:
+            raise Unwritten("positions in no order")
+        return f"np.array({listed([float(f'{at:.6g}') for at in positions])})"
+    text = f"np.arange({count})"
+    if abs(abs(step) - 1) > _FITTED:
+        text = f"({number(float(f'{step:.6g}'))} * {text})"
+    elif step < 0:
+        text = f"(-{text})"
+    return f"({text} + {number(first)})" if first else text
+
+
+_FITTED = 1e-6
+"""How far a number that was fitted may lie from 1 that is it."""
+_LISTED = 16
+"""So many frequencies or positions are listed."""
 
 
 class _Angles(NamedTuple):
@@ -382,6 +459,17 @@ class _OfLast(ops.Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         first, last = np.split(inputs[0], [-2 * self.rotation.angles.shape[-1]], axis=-1)
         return (np.concatenate([first, *self.rotation.run(last)], axis=-1),)
+
+
+@writes(_OfLast)
+def _of_last_by_hand(op: _OfLast, w: Any, x: Value) -> Value:
+    x = w.named("heads", w.plain(x))
+    size = x.shape[-1] - 2 * op.rotation.angles.shape[-1]
+    last = w.let("last", Value(f"{x.text}[..., {size}:]", (*x.shape[:-1], x.shape[-1] - size)))
+    turned = _rotation_by_hand(op.rotation, w, last).text
+    text = f"np.concatenate([{x.text}[..., :{size}], {turned}], axis=-1)"
+    whole: Value = w.result(text)
+    return whole
 
 
 def _last_rotated(case: Case, rope: _Rope, angles: _Angles) -> Rewiring:

@@ -9,6 +9,13 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.attention_parts import (
+    Causal,
+    EmptySoftmax,
+    Masked,
+    RepeatedHeads,
+    WindowMask,
+)
 from probe.ops.base import Op
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
@@ -16,9 +23,7 @@ from probe.ops.weight import Weight
 __all__ = [
     "DECOMPOSITIONS",
     "SUMS",
-    "Causal",
     "Decomposition",
-    "Masked",
     "Parts",
     "X",
     "by_integers",
@@ -265,7 +270,7 @@ def _attention(op: Any, to: Parts) -> Ref | tuple[Ref, ...] | None:
         return None
     if op.groups > 1:
         k, v = (
-            to.add(f"the {name} heads, each repeated", _Repeated(op.groups, rank - 3), x)
+            to.add(f"the {name} heads, each repeated", RepeatedHeads(op.groups, rank - 3), x)
             for name, x in (("key", k), ("value", v))
         )
     if isinstance(op, ops.AdditiveAttention):
@@ -284,7 +289,7 @@ def _attention(op: Any, to: Parts) -> Ref | tuple[Ref, ...] | None:
     if op.causal:
         seen.append(to.add("the causal mask", Causal(queries, positions)))
     if op.window is not None:
-        seen.append(to.add("the mask of the window", _WindowMask(queries, positions, op.window)))
+        seen.append(to.add("the mask of the window", WindowMask(queries, positions, op.window)))
     for kind, mask in zip(op.masks, masks, strict=True):
         if kind == "add":
             scores = to.add("the masked scores", ops.Add(), scores, mask)
@@ -297,7 +302,7 @@ def _attention(op: Any, to: Parts) -> Ref | tuple[Ref, ...] | None:
             seen.append(part)
     for ref in seen:
         scores = to.add("the masked scores", Masked(low), scores, ref)
-    weights = to.add("the attention weights", _Softmax(-1), scores)
+    weights = to.add("the attention weights", EmptySoftmax(-1), scores)
     out = to.add("the weighted values", ops.Product(), weights, v)
     if op.weights:
         return (out, weights)
@@ -318,71 +323,6 @@ def _additive_scores(op: ops.AdditiveAttention, to: Parts, q: Ref, k: Ref) -> Re
     if op.scale != 1:
         scores = to.add("the scaled scores", ops.Mul(), scores, to.number("the scale", op.scale))
     return scores
-
-
-@dataclass(frozen=True, eq=False)
-class _Repeated(Op):
-    """Each slice along ``axis`` as often as others share it; ``tiled``: all of them, again and
-    again."""
-
-    count: int
-    axis: int
-    tiled: bool = False
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        if self.tiled:
-            return (np.concatenate([inputs[0]] * self.count, axis=self.axis),)
-        return (np.repeat(inputs[0], self.count, axis=self.axis),)
-
-
-@dataclass(frozen=True, eq=False)
-class Causal(Op):
-    """Which of the positions each query sees: those up to its own, and so many later ones.
-
-    With ``from_last`` the last query is the last position's, else the first one is the first's.
-    """
-
-    queries: int
-    positions: int
-    later_positions: int = 0
-    from_last: bool = False
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        own = np.arange(self.queries) + (self.positions - self.queries) * self.from_last
-        seen = own[:, None] + self.later_positions >= np.arange(self.positions)
-        return (seen.astype(np.float64),)
-
-
-@dataclass(frozen=True, eq=False)
-class _WindowMask(Op):
-    """Which of the positions are less than ``size`` away from each query."""
-
-    queries: int
-    positions: int
-    size: int
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        away = np.abs(np.arange(self.queries)[:, None] - np.arange(self.positions))
-        return ((away < self.size).astype(np.float64),)
-
-
-@dataclass(frozen=True, eq=False)
-class Masked(Op):
-    """The first input where the second is true, else ``value``."""
-
-    value: float
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (np.where(inputs[1] != 0, inputs[0], self.value),)
-
-
-@dataclass(frozen=True, eq=False)
-class _Softmax(ops.Softmax):
-    """A row without any value that is finite gives 0."""
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        with np.errstate(all="ignore"):
-            return (np.nan_to_num(super().run(*inputs)[0], nan=0.0),)
 
 
 # Activations.

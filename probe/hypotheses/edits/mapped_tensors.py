@@ -5,10 +5,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 
 from probe import ops
+from probe.by_hand.altered import expressed
+from probe.by_hand.registry import Unwritten, writes
+from probe.by_hand.values import Value
 from probe.hypotheses.edits.activations import COMMON
 from probe.hypotheses.edits.grouped_changes import in_turn
 from probe.hypotheses.edits.rewriting import inserted
@@ -76,6 +80,14 @@ class _MappedParameter(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(self.map.function(self.op.run()[0])),)
+
+
+@writes(_MappedParameter)
+def _by_hand(op: _MappedParameter, w: Any) -> Value:
+    made = expressed(w.weight(op.op.weight), op.op.run()[0], op.run()[0])
+    if made is None:
+        raise Unwritten("a map of a parameter")
+    return made
 
 
 def mapped(case: Case, ref: Ref, way: Map) -> Iterator[Change]:

@@ -1,16 +1,19 @@
 """Cases with other steps for the same values: ops decomposed, and the steps of a call as one."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from probe import ops
 from probe.errors import absorbed
+from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.edits.decompositions import DECOMPOSITIONS, SUMS, Parts
 from probe.hypotheses.edits.recurrent_decompositions import RECURRENCES
 from probe.numerics.memory_limit import limit, limited
+from probe.ops.base import Op
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case, once
 from probe.trial.edit import Steps
@@ -35,6 +38,7 @@ def decomposed(case: Case, sums: bool = False) -> Case:
     steps: list[Step] = []
     calls: list[str] = []
     words: list[str] = []
+    origins: list[int] = []
     places: dict[Ref, Ref] = {}
 
     def moved(ref: Ref) -> Ref:
@@ -51,6 +55,7 @@ def decomposed(case: Case, sums: bool = False) -> Case:
             steps.append(Step(step.op, sources))
             calls.append(call)
             words.append("")
+            origins.append(position)
             places[Ref(position)] = Ref(len(steps) - 1)
             continue
         inner, outputs, inner_words = parts
@@ -63,6 +68,7 @@ def decomposed(case: Case, sums: bool = False) -> Case:
             steps.append(Step(inner_step.op, tuple(refs)))
         calls += [call] * len(inner)
         words += inner_words
+        origins += [position] * len(inner)
         for index, ref in enumerate(outputs):
             places[Ref(position, index)] = replace(ref, step=before + ref.step)
     last = places[Ref(len(case.steps) - 1)]
@@ -70,38 +76,63 @@ def decomposed(case: Case, sums: bool = False) -> Case:
         steps.append(Step(ops.Outputs(), (last,)))
         calls.append("")
         words.append("")
+        origins.append(-1)
+    values = _same_values(case, steps)
+    if values is None:
+        return case
+    return replace(
+        case,
+        steps=tuple(steps),
+        values=values,
+        calls=tuple(calls),
+        words=tuple(words),
+        origins=tuple(origins),
+    )
+
+
+def _same_values(case: Case, steps: Sequence[Step]) -> Values | None:
+    """What the steps give, None where that is not what the case's give."""
     try:
         with limited(min(_BYTES, limit() or _BYTES)):
             values = recompute(steps, case.inputs, ran=case.budget.ran)
     except MemoryError:
-        return case
+        return None
     except (ValueError, IndexError, TypeError) as error:
         absorbed(error)
-        return case
+        return None
     again, healthy = np.asarray(values[-1][0]), case.healthy
     largest = float(np.abs(healthy[np.isfinite(healthy)]).max(initial=0))
     if again.shape != healthy.shape or not np.allclose(
         again, healthy, rtol=1e-7, atol=1e-7 * largest, equal_nan=True
     ):
-        return case
-    return replace(case, steps=tuple(steps), values=values, calls=tuple(calls), words=tuple(words))
+        return None
+    return values
 
 
-def _unfolded(case: Case, position: int) -> tuple[list[Step], tuple[Ref, ...], list[str]] | None:
+_Unfolded = tuple[list[Step], tuple[Ref, ...], list[str]]
+_UNFOLDED: WeakKeyDictionary[Op, dict[Hashable, _Unfolded | None]] = WeakKeyDictionary()
+"""What ops are made of: the same steps in all cases, by which they are known again."""
+
+
+def _unfolded(case: Case, position: int) -> _Unfolded | None:
     """The steps that an op is made of, what gives its outputs, and their words."""
-    step = case.steps[position]
+    step, count = case.steps[position], len(case.values[position])
     function = (DECOMPOSITIONS | RECURRENCES).get(type(step.op))
     if function is None:
         return None
-    shapes = [np.shape(ref.of(case.inputs, case.values)) for ref in step.sources(position)]
-    to = Parts(shapes)
-    made = function(step.op, to)
-    if made is None:
-        return None
-    outputs = made if isinstance(made, tuple) else (made,)
-    if len(case.values[position]) > len(outputs):
-        outputs = tuple(replace(outputs[0], index=k) for k in range(len(case.values[position])))
-    return to.steps, outputs, to.words
+    shapes = tuple(np.shape(ref.of(case.inputs, case.values)) for ref in step.sources(position))
+    known = _UNFOLDED.setdefault(step.op, {})
+    if (shapes, count) not in known:
+        to = Parts(shapes)
+        made = function(step.op, to)
+        if made is None:
+            known[shapes, count] = None
+        else:
+            outputs = made if isinstance(made, tuple) else (made,)
+            if count > len(outputs):
+                outputs = tuple(replace(outputs[0], index=k) for k in range(count))
+            known[shapes, count] = to.steps, outputs, to.words
+    return known[shapes, count]
 
 
 @once
@@ -153,7 +184,9 @@ def taken_together(case: Case, depth: int = 0) -> Case:
             steps.append(Step(step.op, tuple(map(moved, step.sources(position)))))
             calls.append(case.calls[position] if position < len(case.calls) else "")
         values.append(case.values[position])
-    return replace(case, steps=tuple(steps), values=values, calls=tuple(calls), words=())
+    return replace(
+        case, steps=tuple(steps), values=values, calls=tuple(calls), words=(), origins=()
+    )
 
 
 def as_last_step(case: Case, own: Collection[int], name: str) -> Case:

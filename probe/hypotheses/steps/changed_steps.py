@@ -14,8 +14,8 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.activations import COMMON
+from probe.hypotheses.edits.attention_parts import Causal
 from probe.hypotheses.edits.changes import Changes
-from probe.hypotheses.edits.decompositions import Causal
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.step_words import step_name

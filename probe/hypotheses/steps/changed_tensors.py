@@ -3,10 +3,13 @@ another order, scaled, or goes through an activation too many."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 from probe import ops
+from probe.by_hand.registry import writer_of, writes
+from probe.by_hand.values import Value
 from probe.hypotheses.edits.changes import PARTS, Changes
 from probe.hypotheses.edits.mapped_tensors import extra, rearranged, scaled
 from probe.hypotheses.edits.tensor_maps import Map, maps, scalings
@@ -76,10 +79,21 @@ class _WithMapped(Op):
     name: str
     map: Map
 
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    @property
+    def changed(self) -> Op:
+        """The op with the parameter mapped."""
         weight = getattr(self.op, self.name)
         changed = self.map.function(weight.effective.astype(np.float64))
-        return replace(self.op, **{self.name: replace(weight, effective=changed)}).run(*inputs)
+        return replace(self.op, **{self.name: replace(weight, effective=changed)})
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return self.changed.run(*inputs)
+
+
+@writes(_WithMapped)
+def _by_hand(op: _WithMapped, w: Any, *values: Value) -> Any:
+    changed = op.changed
+    return writer_of(changed)(changed, w, *values)
 
 
 @price.register

@@ -7,8 +7,8 @@ from itertools import islice, product
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.attention_parts import Masked
 from probe.hypotheses.edits.changes import STEPS, Changes
-from probe.hypotheses.edits.decompositions import Masked
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.rewriting import inserted, taking_instead
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name

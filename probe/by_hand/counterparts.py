@@ -1,0 +1,113 @@
+"""Which step of a layer each step of the layer with a mistake in it stands for."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from probe.by_hand.plan import Plan
+from probe.by_hand.script import Computation
+from probe.ops.step import Ref
+
+__all__ = ["Counterparts", "counterparts"]
+
+_SEVERAL = 3
+"""From so many uses on, two tensors that are exchanged are so where they are made, and not in each
+use."""
+
+
+@dataclass(frozen=True)
+class Counterparts:
+    """What the steps of a mistake are in the layer."""
+
+    steps: Mapping[int, int] = field(default_factory=dict)
+    """The layer's step by that of the mistake: they have the same names."""
+    replaced: Mapping[tuple[int, Ref], Ref] = field(default_factory=dict)
+    """(step, what it takes) of the mistake: the layer's tensor whose place this takes in all its
+    uses."""
+
+
+def counterparts(layer: Computation, mistaken: Computation) -> Counterparts:
+    """By the ops that are the same, and by what their outputs are used for."""
+    same = _same_ops(layer, mistaken)
+    own, other = Plan(layer), Plan(mistaken)
+    uses: dict[Ref, list[tuple[int, Ref]]] = {}
+    roles: dict[Ref, list[Ref]] = {}
+
+    def paired(user: int, mine: Sequence[Ref], theirs: Sequence[Ref]) -> None:
+        for first, second in zip(mine, theirs, strict=False):
+            uses.setdefault(first, []).append((user, second))
+            roles.setdefault(second, []).append(first)
+
+    paired(len(mistaken.steps), own.results, other.results)
+    found: dict[int, int] = {}
+    for position in reversed(other.needed):
+        place = _place(layer, mistaken, position, same, uses, roles)
+        if place is None or place in found.values():
+            continue
+        found[position] = place
+        mine, theirs = layer.steps[place], mistaken.steps[position]
+        if type(mine.op) is type(theirs.op):
+            paired(position, mine.sources(place), theirs.sources(position))
+    return Counterparts(found, _replaced(own, uses, found))
+
+
+def _place(
+    layer: Computation,
+    mistaken: Computation,
+    position: int,
+    same: Mapping[int, int],
+    uses: Mapping[Ref, Sequence[tuple[int, Ref]]],
+    roles: Mapping[Ref, Sequence[Ref]],
+) -> int | None:
+    """The layer's step that a step stands for: that of the same op, or that whose place it takes in
+    all uses."""
+    taken = {
+        role.step
+        for index in range(len(mistaken.values[position]))
+        for role in roles.get(Ref(position, index), ())
+        if all(ref == Ref(position, index) for _, ref in uses[role])
+    }
+    known = same.get(position)
+    if len(taken) == 1 and min(taken) >= 0:
+        (place,) = taken
+        alike = type(layer.steps[place].op) is type(mistaken.steps[position].op)
+        counts = [len(uses.get(Ref(place, k), ())) for k in range(len(layer.values[place]))]
+        many = max(counts) >= _SEVERAL
+        if known is None or (alike and many):
+            return place
+    return known
+
+
+def _same_ops(layer: Computation, mistaken: Computation) -> dict[int, int]:
+    """The steps of the same ops that stand in the same order, then all others of the same ops."""
+    own, others = ([id(step.op) for step in each.steps] for each in (layer, mistaken))
+    matcher = difflib.SequenceMatcher(None, own, others, autojunk=False)
+    found = {
+        block.b + k: block.a + k
+        for block in matcher.get_matching_blocks()
+        for k in range(block.size)
+    }
+    left = {key: at for at, key in enumerate(own) if at not in found.values()}
+    for position, key in enumerate(others):
+        if position not in found and key in left:
+            found[position] = left.pop(key)
+    return found
+
+
+def _replaced(
+    own: Plan, uses: Mapping[Ref, Sequence[tuple[int, Ref]]], found: Mapping[int, int]
+) -> dict[tuple[int, Ref], Ref]:
+    """The tensors that have a name in the layer and are another one of the mistake's in all uses,
+    which is not called so."""
+    single = {mine: pairs[0][1] for mine, pairs in uses.items() if len({*map(_ref, pairs)}) == 1}
+    elsewhere = {*found.values()}
+    return {
+        (user, ref): mine
+        for mine, ref in single.items()
+        if mine.step >= 0 and mine.step not in elsewhere and own.stands_alone(mine.step)
+        for user, _ in uses[mine]
+    }
+
+
+def _ref(use: tuple[int, Ref]) -> Ref:
+    return use[1]
