@@ -13,7 +13,7 @@ from probe.api import sweep as sweep_layers
 from probe.capture import array_files
 from probe.capture.run import Named
 from probe.capture.user_arrays import Expected, InputArgument
-from probe.cli import terminal
+from probe.cli import settings, terminal
 from probe.cli.arguments import Arguments, drawn
 from probe.cli.given_input import input_of
 from probe.cli.opening import hint, opened
@@ -52,7 +52,7 @@ def check_of(model: "Model", arguments: Arguments) -> "Report":
     ask = check_layer
     if arguments.script is not None:
         ask = partial(script_layer, path=arguments.script)
-    return ask(
+    report = ask(
         model,
         _named(arguments),
         input_of(arguments),
@@ -69,6 +69,7 @@ def check_of(model: "Model", arguments: Arguments) -> "Report":
         thorough=arguments.thorough,
         progress=lambda slug: status.show(f"searching for the mistake: {slug}"),
     )
+    return settings.noted(report)
 
 
 def fold(arguments: Arguments) -> int:
@@ -82,7 +83,7 @@ def fold(arguments: Arguments) -> int:
         shape=drawn(arguments.shape),
         seed=arguments.seed or 0,
     )
-    return _told(report, arguments)
+    return _told(settings.noted(report), arguments)
 
 
 def explain(arguments: Arguments) -> int:
@@ -103,15 +104,18 @@ def explain(arguments: Arguments) -> int:
         sees=arguments.sees,
     )
     first = f"{story.verdict}: {story.headline}"
+    told = [*story.lines(arguments.verbose)]
+    if text := settings.note():
+        told += ["", f"note: {text}"]
     if arguments.json == "-":
         pass
     elif arguments.quiet:
         say(first)
     elif terminal.on_terminal(arguments.color or ""):
-        lines = [first, "", *story.lines(arguments.verbose), "", *hint(arguments), first]
+        lines = [first, "", *told, "", *hint(arguments), first]
         _show(printable.page(lines, terminal.columns()), arguments)
     else:
-        say(printable.page(story.lines(arguments.verbose)))
+        say(printable.page(told))
     if arguments.json:
         write(arguments.json, story.to_json())
     if arguments.html:
@@ -207,7 +211,7 @@ def sweep(arguments: Arguments) -> int:
     unused: NotCompared | None = None
     try:
         for report in reports:
-            swept.add(report)
+            swept.add(settings.noted(report))
             status.step("layer", swept.count, total, printable.name(report.layer))
     except NotCompared as error:
         unused = error
@@ -302,7 +306,7 @@ class _Swept:
         if arguments.html:
             from probe.report.html import sweep_page
 
-            notes = [str(unused)] if unused is not None else []
+            notes = [text for text in (settings.note(), unused and str(unused)) if text]
             notes += [effect.sentence] if effect is not None else []
             page = sweep_page(
                 self.entries,
@@ -333,7 +337,9 @@ class _Swept:
     def _sum_up(self, counts: str, effect: "Effect | None") -> None:
         width = terminal.columns() if self.rows is not None else printable.WIDTH
         if self.loud:
-            _show(printable.page([*self.explained, *self._untold(), ""], width), self.arguments)
+            noted = [f"note: {text}" for text in (settings.note(),) if text]
+            lines = [*self.explained, *self._untold(), "", *noted]
+            _show(printable.page(lines, width), self.arguments)
         if effect is not None and self.loud:
             _show(printable.page([f"effect: {effect.sentence}"], width), self.arguments)
         if self.first is not None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from probe import command_line
+from probe.cli import settings
 from probe.cli.arguments import drawn, refuse_together
 from probe.cli.comparing_options import Comparing
 from probe.cli.opening import quiet
@@ -162,7 +163,7 @@ def _as_opened(comparison: "ModelComparison", arguments: Comparing) -> "ModelCom
     inputs = {"x": words_of_input(arguments)}
     if arguments.input_b is not None:
         inputs["x_b"] = ["--input", arguments.input_b]
-    return comparison.opened_by((arguments.a, *a), (arguments.b, *b), inputs)
+    return settings.noted(comparison.opened_by((arguments.a, *a), (arguments.b, *b), inputs))
 
 
 def _told(comparison: "ModelComparison", arguments: Comparing) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from probe import printable
-from probe.cli import terminal
+from probe.cli import settings, terminal
 from probe.cli.arguments import OF_THE_INPUT, Arguments, drawn
 from probe.cli.completion import listed
 from probe.cli.opening import opened, quiet
@@ -25,7 +25,7 @@ _PARTIES = {"numpy": "NumPy", "onnx": "ONNX Runtime"}
 def show(arguments: Arguments) -> int:
     """Prints the table."""
     with quiet(arguments.device):
-        listing = _listing(arguments)
+        listing = settings.noted(_listing(arguments))
     rows = [_HEADS[listing.kind], *(_row(layer, listing.kind) for layer in listing.layers)]
     on_terminal = terminal.on_terminal("")
     page = terminal.columns() if on_terminal else printable.WIDTH

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import __version__, printable
+from probe.cli import settings
 from probe.cli.arguments import Arguments, refuse_contradictions
 from probe.cli.comparing_options import Comparing
 from probe.cli.comparing_options import parameters as of_comparing
@@ -112,6 +113,8 @@ def _file(**given: Any) -> None:
     Exit status: 0 agree, 1 diverge, 2 could not check.
     """
     arguments = Arguments(**given)
+    runs = arguments.layer is not None or arguments.all
+    arguments = settings.of_model(arguments, runs)
     refuse_contradictions(arguments)
     _ended(lambda: _asked(arguments), f"opening {arguments.model}")
 
@@ -136,7 +139,7 @@ def _compare(**given: Any) -> None:
     def run() -> int:
         from probe.cli.comparing import compare
 
-        return compare(Comparing(**given))
+        return compare(settings.of_comparison(Comparing(**given)))
 
     _ended(run, f"opening {given['a']}")
 
@@ -153,7 +156,7 @@ def _record(patterns: tuple[str, ...], **given: Any) -> None:
       probe record model.h5 -o run.npz
       probe run.npz --layer conv2d --expect mine.npy
     """
-    arguments = Arguments(**given)
+    arguments = settings.of_model(Arguments(**given), runs=True)
     refuse_contradictions(replace(arguments, all=True, record=None))
 
     def run() -> int:
@@ -180,7 +183,7 @@ def _repro(folder: str, anyway: bool, **given: Any) -> None:
     \b
       probe repro model.h5 --layer conv2d --expect mine.npy -o conv2d/
     """
-    arguments = Arguments(**given)
+    arguments = settings.of_model(Arguments(**given), runs=True)
     refuse_contradictions(arguments)
 
     def run() -> int:
