@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
-from repository import EXAMPLES
+from repository import EXAMPLES, ROOT
 
 from probe.cli import arguments
 from probe.cli.main import command
@@ -124,6 +127,21 @@ def test_a_shell_completes_the_names_of_the_layers():
     assert completed(QKERAS, "--layer", incomplete="conv") == ["conv2d", "conv2d_1"]
     assert "causes" in completed()
     assert completed("nothing.h5", "--layer") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_lines_of_the_page_switch_completion_on(shell):
+    """bash of macOS is too old, which click says on standard error."""
+    line = f"_PROBE_COMPLETE={shell}_source probe"
+    assert line in (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "probe"],
+        env={**os.environ, "_PROBE_COMPLETE": f"{shell}_source"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert f"{shell}_complete" in done.stdout, done.stderr
 
 
 def test_one_verdict_for_machines(probe, tmp_path):
