@@ -16,6 +16,7 @@ from probe import printable
 from probe.ops.weight import Grid, Weight
 from probe.report.blocks import arrays
 from probe.report.c_identifiers import identifiers, plain
+from probe.report.c_integers import multiples
 
 if TYPE_CHECKING:
     from probe.report import Report
@@ -33,12 +34,15 @@ class _Table(NamedTuple):
 
 
 def header(report: "Report") -> str:
-    """A C header: an array per weight (and its scale), input and output of the framework, each with
-    its format in a comment."""
-    guard = plain(f"{report.layer}_{report.call}_h").upper()
-    weights, values = [*_weights(report)], [*_values(report)]
-    fixed = [table.name for table in values]
-    names = [*identifiers((table.name for table in weights), [guard, *fixed]), *fixed]
+    """A C header: an array per weight (and its scale and shift), input and output of the framework,
+    each with its format in a comment. All names begin with the layer's, so that headers of several
+    layers fit one program."""
+    prefix = _prefix(report)
+    guard = f"{prefix}_h".upper()
+    values = [*_values(report), *_codes(report)]
+    weights = [*_weights(report, shifts=True)]
+    fixed = [f"{prefix}_{table.name}" for table in values]
+    names = identifiers((f"{prefix}_{table.name}" for table in weights), [guard, *fixed])
     lines = [_comment(line) for line in _title(report)]
     lines += [
         f"#ifndef {guard}",
@@ -48,17 +52,28 @@ def header(report: "Report") -> str:
         "#include <stdint.h>",
         "",
     ]
-    for name, table in zip(names, [*weights, *values], strict=True):
-        words = table.words if name == table.name else f"{table.name}: {table.words}"
+    for name, table in zip([*names, *fixed], [*weights, *values], strict=True):
+        words = f"{table.name}: {table.words}"
+        if name == f"{prefix}_{table.name}":
+            words = table.words
         lines += [_comment(words), *_c_array(name, table.values), ""]
     return "\n".join([*lines, f"#endif /* {guard} */", ""])
+
+
+def _prefix(report: "Report") -> str:
+    """What the names of a call's arrays begin with: the layer's name, and of a later call its
+    number."""
+    name = plain(report.layer).strip("_") if report.layer else "model"
+    if not name[:1].isalpha():
+        name = f"layer_{name}"
+    return f"{name}_call{report.call}" if report.call else name
 
 
 def listing(report: "Report") -> str:
     """The same as text: comments after ``#``, and then a number a line (``numpy.loadtxt`` reads it,
     all tables in a row)."""
     lines = [printable.line(f"# {line}") for line in _title(report)]
-    for table in (*_weights(report), *_values(report)):
+    for table in (*_weights(report, shifts=False), *_values(report)):
         lines += [
             printable.line(f"# {table.name}: {table.words}"),
             *(_digits(value) for value in table.values.ravel()),
@@ -79,9 +94,9 @@ def _title(report: "Report") -> list[str]:
     ]
 
 
-def _weights(report: "Report") -> Iterator[_Table]:
+def _weights(report: "Report", *, shifts: bool) -> Iterator[_Table]:
     for weight in report.weights.values():
-        yield from _weight(weight)
+        yield from _weight(weight, shifts)
 
 
 def _values(report: "Report") -> Iterator[_Table]:
@@ -93,8 +108,31 @@ def _values(report: "Report") -> Iterator[_Table]:
             yield _plain(f"output_{place}", y, report.output_axes)
 
 
-def _weight(weight: Weight) -> Iterator[_Table]:
-    """The values, or the integers behind them and their scale."""
+_CODE_BITS = 24
+"""Bits of an input or output beyond which it is no fixed-point number, but a float."""
+
+
+def _codes(report: "Report") -> Iterator[_Table]:
+    """Of a layer with quantised weights, or with none, the inputs and outputs as integers and the
+    shift that scales them, where they are multiples of a power of two."""
+    if any(weight.grid is None for weight in report.weights.values()):
+        return
+    for table in _values(report):
+        finite = table.values.dtype.kind == "f" and np.isfinite(table.values).all()
+        if not finite or (found := multiples(table.values)).bits > _CODE_BITS:
+            continue
+        words = f"{table.name} = {table.name}_code / 2**{-found.exponent}, {_shape(table.values)}"
+        yield _Table(f"{table.name}_code", words, _narrowest(found.integers))
+        yield _shift(table.name, np.asarray(-found.exponent))
+
+
+def _shift(name: str, shifts: np.ndarray) -> _Table:
+    return _Table(f"{name}_shift", f"bits after the point, {_shape(shifts)}", _narrowest(shifts))
+
+
+def _weight(weight: Weight, shifts: bool) -> Iterator[_Table]:
+    """The values, or the integers behind them, their scale, and with ``shifts`` the shift that this
+    is where it is a power of two."""
     if weight.grid is None:
         table = _plain(weight.name, weight.effective, ())
         yield table._replace(words="; ".join((table.words, *weight.steps)))
@@ -105,7 +143,11 @@ def _weight(weight: Weight) -> Iterator[_Table]:
         "; ".join((f"{_number_format(weight.grid)}, {_shape(codes)}", *weight.steps)),
         _narrowest(codes),
     )
-    yield _plain(f"{weight.name}_scale", np.asarray(weight.grid.scale), ())
+    scale = np.asarray(weight.grid.scale)
+    yield _plain(f"{weight.name}_scale", scale, ())
+    mantissas, exponents = np.frexp(scale.astype(np.float64))
+    if shifts and (mantissas == 0.5).all():  # powers of two
+        yield _shift(weight.name, 1 - exponents)
     if np.any(weight.grid.zero_point):
         yield _plain(f"{weight.name}_zero_point", np.asarray(weight.grid.zero_point, np.int32), ())
 

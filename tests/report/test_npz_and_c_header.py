@@ -21,8 +21,8 @@ int main(void) {
   for (int n = 0; n < 2; n++) for (int y = 0; y < 6; y++) for (int x = 0; x < 6; x++) for (int o = 0; o < 16; o++) {
     double sum = 0;
     for (int i = 0; i < 3; i++) for (int j = 0; j < 3; j++)
-      sum += (double)input_0[(n * 8 + y + i) * 8 + x + j] * kernel[(i * 3 + j) * 16 + o];
-    printf("%.17g\\n", sum * kernel_scale[0] + (double)bias[o] * bias_scale[0]);
+      sum += (double)conv2d_input_0[(n * 8 + y + i) * 8 + x + j] * conv2d_kernel[(i * 3 + j) * 16 + o];
+    printf("%.17g\\n", sum * conv2d_kernel_scale[0] + (double)conv2d_bias[o] * conv2d_bias_scale[0]);
   }
   return 0;
 }
@@ -54,7 +54,7 @@ def test_a_layer_in_c_from_the_header_alone(report, tmp_path):
     ) in text
     (tmp_path / "main.c").write_text(PROGRAM)
     subprocess.run(
-        ["cc", "-Wall", "-Wno-unused-variable", "-Werror", "-o", "main", "main.c"],
+        ["cc", *FLAGS, "-o", "main", "main.c"],
         cwd=tmp_path,
         check=True,
     )
@@ -71,6 +71,7 @@ NAMES = (
     *("*/", "/*/*", "w */ int evil; /*"),
     *("LAYER_0_H", "PLAIN", "EOF", "stdout", "size_t", "static_assert", "x" * 200),
 )
+FLAGS = ("-Wall", "-Wextra", "-Werror", "-std=c99")
 INCLUDING = """
 #include <math.h>
 #include <stdio.h>
@@ -88,18 +89,70 @@ def test_any_names_of_weights_are_identifiers(report, tmp_path):
     replace(report, layer="layer", weights=weights).save(tmp_path / "layer.h")
     text = (tmp_path / "layer.h").read_text()
     found = re.findall(r"^static const \w+ (\w+)\[", text, re.MULTILINE)
-    assert len(found) == len(set(found)) == len(NAMES) + 4
-    assert {"kernel", "kernel_scale", "kernel_scale_2", "int_", "a_b", "a_b_2", "a_b_3"} <= {*found}
-    assert found[-2:] == ["input_0", "output_0"] and "input_0_2" in found
+    assert len(found) == len(set(found)) == len(NAMES) + 5
+    assert all(name.startswith("layer_") for name in found)
+    names = {name.removeprefix("layer_") for name in found}
+    assert {"kernel", "kernel_scale", "kernel_scale_2", "int", "a_b", "a_b_2", "a_b_3"} <= names
+    assert {"input_0", "output_0", "input_0_2", "size_t_", "int8_t_"} <= names
     assert text.count("/*") == text.count("*/") == text.count(" */\n")
-    assert "/* int: float32, shape (1)" in text and "/* a_b: " in text, "what the name was"
+    assert "/* size_t: float32, shape (1)" in text and "/* a_b: " in text, "what the name was"
     (tmp_path / "main.c").write_text(INCLUDING)
     subprocess.run(
-        ["cc", "-Wall", "-Wno-unused-variable", "-Werror", "-o", "main", "main.c"],
+        ["cc", *FLAGS, "-o", "main", "main.c"],
         cwd=tmp_path,
         check=True,
         timeout=60,
     )
+
+
+BOTH = """
+#include <stdio.h>
+#include "conv2d.h"
+#include "relu.h"
+#include "conv2d.h"
+/* The clipping of the activation, in the codes of both layers. */
+int main(void) {
+  const int shift = conv2d_output_0_shift[0] - relu_output_0_shift[0];
+  int differing = 0;
+  for (int i = 0; i < 8 * 8 * 16 * 2; i++) {
+    int code = relu_input_0_code[i];
+    if (conv2d_output_0_code[i] != code || conv2d_kernel_shift[0] != 3) differing++;
+    code = code < 0 ? 0 : code >> shift;
+    if (relu_output_0_code[i] > code + 1 || relu_output_0_code[i] < code - 16) differing++;
+  }
+  printf("%d\\n", differing);
+  return 0;
+}
+"""
+
+
+def test_headers_of_two_layers_fit_one_program_in_codes_and_shifts(tmp_path):
+    x = np.load(EXAMPLES / "digits.npy")[:2]
+    model = probe.open_model(EXAMPLES / "digits_qkeras.h5")
+    for layer in ("conv2d", "relu"):
+        report = probe.check(model, layer, x)
+        report.save(tmp_path / f"{layer}.h")
+        text = (tmp_path / f"{layer}.h").read_text()
+        (code,) = re.findall(r"/\* output_0 = output_0_code / 2\*\*(\d+), shape", text)
+        assert report.outputs["framework"].max() * 2 ** int(code) % 1 == 0
+    (tmp_path / "main.c").write_text(BOTH)
+    subprocess.run(["cc", *FLAGS, "-o", "main", "main.c"], cwd=tmp_path, check=True, timeout=60)
+    done = subprocess.run([tmp_path / "main"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "0\n"
+
+
+def test_floats_have_no_codes_and_a_later_call_its_number(tmp_path):
+    x = np.random.default_rng(0).normal(size=(1, 2)).astype(np.float32)
+    step = probe.Step(ops.MatMul(weight=probe.Weight("kernel", x.T, x.T), bias=None))
+    model = ChainModel({"0.first layer": (lambda x: x @ x.T, probe.Description((step,)))})
+    model.inputs = None
+    report = replace(probe.check(model, "0.first layer", x), call=2)
+    report.save(tmp_path / "first.h")
+    found = re.findall(
+        r"^static const \w+ (\w+)\[", (tmp_path / "first.h").read_text(), re.MULTILINE
+    )
+    start = "layer_0_first_layer_call2_"
+    assert found == [f"{start}{name}" for name in ("kernel", "input_0", "output_0")]
 
 
 def test_plain_numbers(report, tmp_path):

@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from probe.report.c_integers import multiples
+
 __all__ = [
     "Integers",
     "NotFixedPoint",
@@ -137,19 +139,13 @@ def dyadic(array: np.ndarray, what: str, most: int) -> tuple[np.ndarray, int]:
     values = np.asarray(array, np.float64)
     if not np.isfinite(values).all():
         raise NotFixedPoint(f"{what} holds infinities or NaN")
-    mantissas, exponents = np.frexp(values)
-    digits = (np.abs(mantissas) * 2.0**53).astype(np.int64)
-    if not digits.any():
-        return np.zeros(values.shape, np.int64), 0
-    lowest = np.frexp((digits & -digits).astype(np.float64))[1] - 1
-    exponent = int(np.min((exponents - 53 + lowest)[digits != 0]))
-    bits = int(np.max(exponents[digits != 0])) - exponent
-    if bits > most:
+    found = multiples(values)
+    if found.bits > most:
         raise NotFixedPoint(
-            f"{what} is not fixed-point: as multiples of one power of two its values take {bits} "
-            f"bits, which is more than {most}"
+            f"{what} is not fixed-point: as multiples of one power of two its values take "
+            f"{found.bits} bits, which is more than {most}"
         )
-    return np.ldexp(values, -exponent).astype(np.int64), exponent
+    return found.integers, found.exponent
 
 
 def at_least_32(low: int, high: int) -> str:
