@@ -199,7 +199,7 @@ def wheel(session: nox.Session) -> None:
     wanted = {
         f"{name}/{path.relative_to(top).as_posix()}"
         for name, top in sources.items()
-        for pattern in ("*.py", "templates/*")
+        for pattern in ("*.py", "*.h", "templates/*")
         for path in top.rglob(pattern)
     }
     if differing := shipped ^ wanted ^ {"probe/py.typed"}:

@@ -30,6 +30,7 @@ ALLOWED = {
     ("probe/report/html.py", "read_text"): "files of the package",
     ("probe/by_hand/script_file.py", "read_text"): "files of the package",
     ("probe/cli/main.py", "open"): "the null device",
+    ("probe/cli/printed.py", "read_text"): "files of the package",
     ("probe/process/limited_child.py", "open"): "the null device",
     ("probe/process/limited_child.py", "read_text"): "what the system says of its memory",
     ("probe/process/extras.py", "exists"): "the folder that probe was installed from",

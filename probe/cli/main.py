@@ -25,9 +25,9 @@ from probe.cli.options import (
     recording_parameters,
     reproduction_parameters,
 )
-from probe.cli.output import no_empty_folder, say
+from probe.cli.output import no_empty_folder
 from probe.cli.status import status
-from probe.errors import BadInput, ProbeError, in_words
+from probe.errors import ProbeError, in_words
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -204,28 +204,22 @@ def _causes(slug: str | None) -> None:
     \b
       probe causes raw-weights
     """
-    _ended(lambda: _tell_causes(slug), "reading the causes")
+    from probe.cli import printed
+
+    _ended(lambda: printed.causes(slug), "reading the causes")
 
 
-def _tell_causes(slug: str | None) -> int:
-    from difflib import get_close_matches
+@command.command("dump-header", context_settings={"help_option_names": ["-h", "--help"]})
+def _dump_header() -> None:
+    """Print probe_dump.h, with which a program in C writes its arrays as .npy.
 
-    from probe.hypotheses import CAUSES
+    \b
+      probe dump-header > probe_dump.h
+      probe compare model.h5 dumps/ --input x.npy
+    """
+    from probe.cli import printed
 
-    if slug is None:
-        width = max(map(len, CAUSES))
-        for cause in CAUSES.values():
-            say(f"{cause.slug:<{width}}  {cause.title}")
-        return 0
-    if slug not in CAUSES:
-        near = get_close_matches(slug, CAUSES, n=1)
-        if near:
-            hint = f"did you mean {near[0]!r}?"
-        else:
-            hint = "probe causes lists all of them"
-        raise BadInput(f"unknown cause {slug!r}; {hint}")
-    say(f"{slug}: {CAUSES[slug].text}")
-    return 0
+    _ended(printed.dump_header, "")
 
 
 def _asked(arguments: Arguments) -> int:
