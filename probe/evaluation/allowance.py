@@ -60,7 +60,7 @@ def allowances(
     """
     arrived = [rounded(x, precision) for x in inputs]
     carried: list[tuple[np.ndarray | None, ...]] = []
-    grids = exact or any(step.op.on_power_of_two_grid for step in steps)
+    grids = exact or any(step.op.on_power_of_two_grid or step.op.jumps for step in steps)
     with np.errstate(all="ignore"):
         for position, step in enumerate(steps):
             sources = step.sources(position)

@@ -36,7 +36,7 @@ def follow(
     arrived = [rounded(x, precision) for x in inputs]
     path: list[Arrays] = []
     slacks: list[tuple[np.ndarray | None, ...]] = []
-    grids = any(step.op.on_power_of_two_grid for step in steps)
+    grids = any(step.op.on_power_of_two_grid or step.op.jumps for step in steps)
 
     slack: tuple[np.ndarray | None, ...]
     for position, step in enumerate(steps):

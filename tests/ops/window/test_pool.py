@@ -1,6 +1,7 @@
 """Pooling against PyTorch, TensorFlow and ONNX Runtime, in one to three spatial axes."""
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import assume, given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from images import each, image, padded
 from lazy import tf
 
+import probe
 from probe import ops
 
 MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -47,7 +49,7 @@ def test_max_pool(agrees, case):
     )
 
 
-@given(pools(dilated=False), st.booleans(), st.sampled_from([None, None, 3]))
+@given(pools(dilated=False), st.booleans(), st.sampled_from([None, None, 3, 4]))
 def test_average_pool(agrees, case, counts, divisor):
     x, how = case
     rank = x.ndim - 2
@@ -125,3 +127,24 @@ def test_adaptive_pools(agrees, x, data):
         ops.AdaptiveAveragePool(output_size=size), [x], lambda x: ADAPTIVE_MEAN[x.ndim - 2](x, size)
     )
     agrees(ops.AdaptiveMaxPool(output_size=size), [x], lambda x: ADAPTIVE_MAX[x.ndim - 2](x, size))
+
+
+class _Sums(torch.nn.Module):
+    """Sums of windows, rounded to whole multiples of 4."""
+
+    def __init__(self, rounding, padding=0):
+        super().__init__()
+        self.rounding, self.padding = rounding, padding
+
+    def forward(self, x):
+        sums = F.avg_pool2d(x, 3, 2, self.padding, divisor_override=1)
+        return self.rounding(sums * 0.25)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_sums_of_integers_are_exact(padding):
+    x = np.random.default_rng(0).integers(-200, 200, size=(2, 3, 9, 8)).astype(np.float32)
+    down, nearest = (_Sums(f, padding).eval() for f in (torch.floor, torch.round))
+    assert probe.check(down, "", x).sentence.endswith("; all values are identical")
+    other = nearest(torch.from_numpy(x)).numpy()
+    assert probe.check(down, "", x, expected=other).verdict == "diverge"
