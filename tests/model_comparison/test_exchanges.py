@@ -74,6 +74,55 @@ def test_blocks_that_are_exchanged_are_one_source(net):
     assert second.b == ("layers.2.up",)
 
 
+class Fused(nn.Module):
+    """The same layer with its first three products in one."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.qkv = layer, nn.Linear(8, 24, bias=False)
+        self.qkv.weight.data = torch.cat([part.weight.data for part in (layer.q, layer.k, layer.v)])
+
+    def forward(self, x):
+        layer = self.layer
+        queries, keys, values = self.qkv(layer.norm(x)).chunk(3, -1)
+        weights = torch.softmax(queries @ keys.transpose(-1, -2) / 3, -1)
+        x = x + layer.out(weights @ values)
+        return x + layer.down(torch.relu(layer.up(x)))
+
+
+def test_blocks_with_fused_products_that_are_exchanged(net):
+    fused = copy.deepcopy(net)
+    fused.layers = nn.ModuleList(map(Fused, fused.layers))
+    assert probe.compare(net, fused, X).verdict == "agree"
+    layers = fused.layers
+    layers[1], layers[2] = layers[2], layers[1]
+    source, differing = told(probe.compare(net, fused, X))
+    assert source[0].startswith("layers.1.")
+    assert differing == ("layers", "layers.1, layers.2", "layers.2, layers.1")
+
+
+class Towers(nn.Module):
+    """Two towers that are both called at two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+
+    def forward(self, x):
+        return [self.head(tower(part)) for part in (x, x * x) for tower in (self.one, self.two)]
+
+
+def test_layers_that_are_called_twice_and_are_exchanged():
+    torch.manual_seed(0)
+    first = Towers().eval()
+    second = copy.deepcopy(first)
+    second.one, second.two = second.two, second.one
+    comparison = probe.compare(first, second, X)
+    (source,) = comparison.sources
+    assert source.b == ("one",)
+    assert source.notes[0].endswith(": they are exchanged")
+
+
 def test_blocks_in_turn_and_one_block_twice(net):
     other = copy.deepcopy(net)
     layers = other.layers

@@ -8,7 +8,7 @@ prove the outputs, not the inputs.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -63,6 +63,10 @@ class Anchor:
         """A node in whose place one of other weights stands."""
         none = np.zeros(0, int)
         return cls(node, False, 0.0, none, none, np.zeros(0), (0, 0))
+
+    def in_place_of(self, node: GraphNode) -> "Anchor":
+        """The same of a part of a node's rows, which go to the places of these."""
+        return replace(self, node=node, ordered=False, share=0.0)
 
     @property
     def same_order(self) -> bool:

@@ -35,7 +35,7 @@ def chosen_anchor(state: WalkState, node: GraphNode, anchors: Sequence[Anchor]) 
     """The node of A that holds the same weights: of several the one whose input is the partner of
     B's, else the first that has no partner yet."""
     if node in state.placed:
-        return Anchor.of_place(state.placed[node])
+        return anchors[0] if len(anchors) == 1 else None
     most = [
         anchor
         for anchor in anchors

@@ -2,12 +2,14 @@
 though all that they make differs."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
+
+import numpy as np
 
 from probe import printable
 from probe.model_comparison.graphs.graph import GraphNode
-from probe.model_comparison.graphs.weights import held_weights
+from probe.model_comparison.graphs.weights import Anchor, held_weights
 from probe.model_comparison.matching.merging import merged
 from probe.model_comparison.matching.paired import Exchange, SharedReason
 from probe.model_comparison.matching.segments import Segment, segments
@@ -21,8 +23,7 @@ _NEARLY_ALL = 0.9
 _TOLD = 6
 _TRIED = 3
 """So many exchanges of inputs are tried."""
-_PART = re.compile(r"[./]")
-_Class = tuple[str, tuple[tuple[int, ...], ...]]
+_PART, _NUMBER = re.compile(r"[./]"), re.compile(r"(?<![^./])\d+(?![^./])")
 
 
 def with_exchanges(walk: WalkState, all_segments: list[Segment]) -> tuple[WalkState, list[Segment]]:
@@ -47,38 +48,92 @@ def _uncomputed(all_segments: Sequence[Segment]) -> int:
 
 
 def _of_layers(walk: WalkState) -> Iterator[Exchange]:
-    """The layers of B that hold the weights of another of A's than the one in their place, among
-    those of their kind and shapes."""
-    mine, theirs = _classes(walk.a.nodes), _classes(walk.b.nodes)
-    placed: dict[GraphNode, GraphNode] = {}
+    """The layers of B that hold the weights of another of A's than the one in their place, or the
+    weights of several such as one."""
+    places = _Places(walk)
+    placed: dict[GraphNode, Sequence[Anchor]] = {}
     held: dict[GraphNode, GraphNode] = {}
     unmoved: list[str] = []
-    for key, nodes in theirs.items():
-        places = mine.get(key, [])
-        if len(places) != len(nodes):
+    for node, holding in _holding(walk, places.nodes):
+        here = [place for x in holding if (place := places.of(node, x.node)) is not None]
+        if not here or len(here) < len(holding):
             continue
-        for place, node in zip(places, nodes, strict=True):
-            holding = [
-                anchor.node
-                for anchor in walk.anchors.get(node, ())
-                if anchor.ordered and anchor.share >= _NEARLY_ALL
-            ]
-            if holding == [place]:
-                unmoved.append(place.call.name)
-            elif len(holding) == 1:
-                placed[node], held[place] = place, holding[0]
+        if here == [x.node for x in holding]:
+            unmoved += [place.call.name for place in here]
+            continue
+        held.update(zip(here, (x.node for x in holding), strict=True))
+        if len(here) == 1:
+            placed[node] = [Anchor.of_place(here[0])]
+        else:
+            both = zip(holding, here, strict=True)
+            placed[node] = [part.in_place_of(place) for part, place in both]
     if placed:
         yield Exchange(_reason("layers", "the weights of ", _blocks(held, unmoved)), placed, {})
 
 
-def _classes(nodes: Iterable[GraphNode]) -> Mapping[_Class, list[GraphNode]]:
-    """The nodes with weights by their kind and the shapes of these, in execution order."""
-    classes: dict[_Class, list[GraphNode]] = {}
+class _Places:
+    """Which node of A stands where one of B does: of as many of one kind and shapes, or of one name
+    but for numbers, the one at the same place."""
+
+    def __init__(self, walk: WalkState) -> None:
+        self.nodes = [node for node in walk.b.nodes if _shapes(node)]
+        of_a = [node for node in walk.a.nodes if _shapes(node)]
+        self.classes = [(_alike(of_a, key), _alike(self.nodes, key)) for key in (_shapes, _name)]
+
+    def of(self, b: GraphNode, held: GraphNode) -> GraphNode | None:
+        """The node in whose place B's stands, among those like the one whose weights it holds."""
+        for mine, theirs in self.classes:
+            if len(mine[held]) == len(theirs[b]):
+                return mine[held][theirs[b].index(b)]
+        return None
+
+
+def _alike(
+    nodes: Sequence[GraphNode], key: Callable[[GraphNode], Hashable]
+) -> Mapping[GraphNode, Sequence[GraphNode]]:
+    """The nodes with the same key as each, in execution order."""
+    groups: dict[Hashable, list[GraphNode]] = {}
     for node in nodes:
-        shapes = tuple(weight.value.shape for _, weight in held_weights(node))
-        if shapes:
-            classes.setdefault((node.kind, shapes), []).append(node)
-    return classes
+        groups.setdefault((node.kind, key(node)), []).append(node)
+    return {node: group for group in groups.values() for node in group}
+
+
+def _shapes(node: GraphNode) -> tuple[tuple[int, ...], ...]:
+    return tuple(weight.value.shape for _, weight in held_weights(node))
+
+
+def _name(node: GraphNode) -> str:
+    """What a layer is called, but for numbers: which block it is in."""
+    return _NUMBER.sub("#", node.call.name)
+
+
+def _holding(
+    walk: WalkState, nodes: Sequence[GraphNode]
+) -> Iterator[tuple[GraphNode, Sequence[Anchor]]]:
+    """For nodes of B the one of A whose weights each holds, of as many calls of one layer that of
+    the same number; or several that it holds the weights of as one."""
+    alike: dict[tuple[GraphNode, ...], list[tuple[GraphNode, list[Anchor]]]] = {}
+    for node in nodes:
+        anchors = walk.anchors.get(node, ())
+        whole = [x for x in anchors if x.ordered and x.share >= _NEARLY_ALL]
+        whole.sort(key=lambda anchor: anchor.node.index)
+        if whole:
+            alike.setdefault(tuple(x.node for x in whole), []).append((node, whole))
+        else:
+            yield node, _parts(anchors)
+    for held, calls in alike.items():
+        if len(held) in (1, len(calls)):
+            for number, (node, whole) in enumerate(calls):
+                yield node, [whole[number % len(held)]]
+
+
+def _parts(anchors: Sequence[Anchor]) -> list[Anchor]:
+    """The nodes of A whose weights together are those of one node, each with rows of its own."""
+    parts = [x for x in anchors if x.ordered and x.counts[0] < x.counts[1]]
+    rows = [x.rows >= 0 for x in parts]
+    if len(parts) > 1 and (np.sum(rows, axis=0) == 1).all():
+        return parts
+    return []
 
 
 def _blocks(held: Mapping[GraphNode, GraphNode], unmoved: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 from probe.comparison.compare import Comparison
 from probe.model_comparison.graphs.axes import Way
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
+from probe.model_comparison.graphs.weights import Anchor
 
 __all__ = ["Decision", "Exchange", "InputPair", "Paired", "SharedReason", "Source", "Wire"]
 
@@ -95,7 +96,7 @@ class Exchange(NamedTuple):
     """Layers of B that hold each other's weights, or inputs that are taken for each other."""
 
     reason: SharedReason
-    placed: Mapping[GraphNode, GraphNode]
+    placed: Mapping[GraphNode, Sequence[Anchor]]
     """For nodes of B those of A in whose places they stand."""
     inputs: Mapping[int, int]
     """For inputs of B those of A in whose places they stand."""

@@ -96,7 +96,7 @@ def _take_own(state: WalkState, b: Tensor) -> None:
 
 def _step(state: WalkState, node: GraphNode) -> None:
     """Computes a node, and pairs its outputs: as decided, by weights, by value."""
-    anchors = state.anchors.get(node, ())
+    anchors = state.placed.get(node) or state.anchors.get(node, ())
     chosen = chosen_anchor(state, node, anchors)
     if chosen is not None and chosen.ordered:
         prove_input(state, node, chosen)

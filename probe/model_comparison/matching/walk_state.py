@@ -83,8 +83,8 @@ class WalkState:
         return {decision.b: decision for decision in reversed(self.decisions)}
 
     @cached_property
-    def placed(self) -> Mapping[GraphNode, GraphNode]:
-        """For nodes of B that hold another's weights the node of A in whose place each stands."""
+    def placed(self) -> Mapping[GraphNode, Sequence[Anchor]]:
+        """For nodes of B that hold another's weights those of A in whose place each stands."""
         return {b: a for exchange in self.exchanges for b, a in exchange.placed.items()}
 
     @cached_property
