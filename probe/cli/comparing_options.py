@@ -84,8 +84,8 @@ def _what_is_compared() -> list[click.Option]:
         click.Option(
             ["--layers"],
             metavar="0-3",
-            help="Compare only the first blocks (model.layers.3.mlp is in block 3): the layers "
-            "after them are neither run nor read.",
+            help="Compare only these blocks (model.layers.3.mlp is in block 3): the layers after "
+            "them are neither run nor read.",
         ),
         replace_option("--replace", "A"),
         replace_option("--replace-b", "B"),

@@ -18,7 +18,7 @@ from probe.model_comparison.given_pairs import Pairing
 from probe.model_comparison.pairing import compared
 from probe.model_comparison.passes import passes_of
 from probe.model_comparison.reports.result import ModelComparison
-from probe.model_comparison.side_run import SideRun, last_block
+from probe.model_comparison.side_run import SideRun, blocks_of
 from probe.model_comparison.sides import ArraysAlone, opened_side
 from probe.process.interrupts import undisturbed
 from probe.verdict.options import NOT_SEARCHED, search_of
@@ -66,8 +66,9 @@ def compare(
         types: Fixed-point types planned for the layers of the model (of A, where both are models),
             as hls4ml's configuration has them, or a JSON file of it: what lies beyond them on this
             input is told in the notes.
-        layers: The first blocks alone, a range such as "0-3": a number in the names of layers says
-            which block they are in. Nothing behind these is run, or read from a directory's files.
+        layers: Some blocks alone, a range such as "0-3": a number in the names of layers says which
+            block they are in. Those before are run and not compared; nothing behind is run, or read
+            from a directory's files.
         rtol: Relative tolerance, with ``atol``: where B's layers differ from A's by no more than
             atol + rtol * |A's value|, that is no difference, though rounding does not explain it.
         atol: Absolute tolerance, in the unit of the output.
@@ -95,11 +96,11 @@ def compare(
     how = search_of(search, thorough) or NOT_SEARCHED
     planned = None if types is None else read_types(types)
     first, second = opened_side(a), opened_side(b)
-    last = last_block(layers)
-    runs = SideRun(replace, last), SideRun(replace_b, last)
+    blocks = blocks_of(layers)
+    runs = SideRun(replace, blocks), SideRun(replace_b, blocks)
     for batch in batches(first, second, x, x_b, shape, seed):
         passes = passes_of(first, second, batch.x, batch.x_b, batch.shape, seed, say, runs)
-        outcome = compared(passes, pairs, how, say, tolerance)
+        outcome = compared(passes, pairs, how, say, tolerance, blocks.first if blocks else 0)
         comparison = concluded(outcome, passes, (first.source, second.source), strict, tolerance)
         if not comparison.ok:
             break
@@ -107,11 +108,12 @@ def compare(
         comparison = changed(comparison, how=batch.how, notes=(*notes, *comparison.notes))
     if comparison.ok and batch.some:
         comparison = changed(comparison, sentence=f"{comparison.sentence}, on {batch.some}")
-    if last is not None:
-        sentence = f"{comparison.sentence}, up to block {last}"
+    if blocks is not None:
+        which = f"in blocks {blocks.first} to" if blocks.first else "up to block"
+        sentence = f"{comparison.sentence}, {which} {blocks.last}"
         note = (
-            f"both passes end where a block after block {last} begins: what the models give is not "
-            "compared"
+            f"both passes end where a block after block {blocks.last} begins: what the models give "
+            "is not compared"
         )
         comparison = changed(comparison, sentence=sentence, notes=(note, *comparison.notes))
     if tolerance is not None:

@@ -4,7 +4,6 @@ fault grouped, and each fault explained."""
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +19,10 @@ from probe.model_comparison.causes.own_mistakes import (
 from probe.model_comparison.causes.reading import hidden
 from probe.model_comparison.causes.unseen_weights import unseen_weights
 from probe.model_comparison.given_pairs import Pairing, given_pairs
-from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, Tensor
+from probe.model_comparison.graphs.graph import ModelGraph, Tensor
 from probe.model_comparison.graphs.shared_constants import share_constants
-from probe.model_comparison.graphs.weights import Anchor, anchors
+from probe.model_comparison.graphs.weights import anchors
+from probe.model_comparison.matched import Matched, from_block
 from probe.model_comparison.matching.arrays_alone import (
     in_gaps,
     left_alike,
@@ -38,7 +38,7 @@ from probe.model_comparison.matching.names import by_names, in_one_layout, names
 from probe.model_comparison.matching.own_values import by_own_values
 from probe.model_comparison.matching.paired import Decision
 from probe.model_comparison.matching.propagated import carried, own_is_nearer, propagated
-from probe.model_comparison.matching.segments import Segment, names_of, segments, uncovered
+from probe.model_comparison.matching.segments import Segment, names_of, segments
 from probe.model_comparison.matching.structure import refined
 from probe.model_comparison.matching.tolerance import tolerate
 from probe.model_comparison.matching.undescribed import note_unknown, of_blocks
@@ -96,14 +96,15 @@ def compared(
     search: Search | str,
     say: Callable[[str], None],
     tolerance: tuple[float, float] | None = None,
+    first: int = 0,
 ) -> Compared:
     """The walk over one model on the other's tensors, and what follows from it. ``search`` says how
     causes are searched for, or why they are not; what lies within the user's ``tolerance`` is no
-    difference."""
+    difference. Of A's blocks the one with the number ``first`` and those behind are told."""
     if refused := of_integers(passes):
         return Compared((), ((), ()), (), False, refused=refused)
     with held_back(), threads_for(passes.walked.graph), interruptible():
-        matched = _pair(passes, pairs, say)
+        matched = from_block(_pair(passes, pairs, say), first)
         if tolerance is not None:
             tolerate(matched.segments, tolerance)
         say("computing propagated errors")
@@ -115,18 +116,7 @@ def compared(
         return _summarised(passes, matched, errors, rows, groups.others)
 
 
-class _Matched(NamedTuple):
-    """The pairs of tensors, and the segments between them."""
-
-    anchors: Mapping[GraphNode, Sequence[Anchor]]
-    level: Level
-    walk: WalkState
-    segments: list[Segment]
-    folded: Mapping[Tensor, str] = MappingProxyType({})
-    """Arrays that are no output of the layer whose name they have, and why."""
-
-
-def _pair(passes: ComparedPasses, pairs: Pairing, say: Callable[[str], None]) -> _Matched:
+def _pair(passes: ComparedPasses, pairs: Pairing, say: Callable[[str], None]) -> Matched:
     """Walks over one model on the other's tensors."""
     a, b, alone = passes.reference, passes.walked.graph, passes.alone
     say("pairing layers by their weights")
@@ -150,11 +140,11 @@ def _pair(passes: ComparedPasses, pairs: Pairing, say: Callable[[str], None]) ->
     if alone is not None:
         state, folded = without_folded(in_one_layout(state))
         state = in_gaps(with_all_arrays(state, folded), folded)
-        return _Matched(shared, level, state, segments(state), folded)
+        return Matched(shared, level, state, segments(state), folded)
     state, all_segments = refined(state)
     for words in of_modes(a, b):
         tell_mode(all_segments, b.training, words)
-    return _Matched(shared, level, state, all_segments)
+    return Matched(shared, level, state, all_segments)
 
 
 def _by_own_values(
@@ -178,7 +168,7 @@ class _Measured(NamedTuple):
     """B's own tensor against A's."""
 
 
-def _measure(passes: ComparedPasses, matched: _Matched) -> _Measured:
+def _measure(passes: ComparedPasses, matched: Matched) -> _Measured:
     """What has come down from before to each pair."""
     walk = matched.walk
     slack_a: _Slack = {}
@@ -202,7 +192,7 @@ class _Groups(NamedTuple):
     others: OtherWeights | None = None
 
 
-def _group(passes: ComparedPasses, matched: _Matched) -> _Groups:
+def _group(passes: ComparedPasses, matched: Matched) -> _Groups:
     """Tells the segments where a fault is made from those that show it."""
     innocent: list[Segment] = []
     if passes.alone is not None:
@@ -223,7 +213,7 @@ def _group(passes: ComparedPasses, matched: _Matched) -> _Groups:
 
 def _explain(
     passes: ComparedPasses,
-    matched: _Matched,
+    matched: Matched,
     errors: _Measured,
     groups: _Groups,
     search: Search | str,
@@ -298,7 +288,7 @@ def _of_source(
 
 def _summarised(
     passes: ComparedPasses,
-    matched: _Matched,
+    matched: Matched,
     errors: _Measured,
     rows: Sequence[Pair],
     others: OtherWeights | None,
@@ -307,9 +297,9 @@ def _summarised(
     a, b, walk = passes.reference, passes.walked.graph, matched.walk
     uncopied = "" if others is None else others.sentence
     ends_open, unheld = False, tuple[str, ...]()
-    free_b = uncovered(b.nodes, {node for segment in matched.segments for node in segment.b})
+    free_b = matched.untold(b.nodes, of_b=True)
     if passes.alone is None:
-        free_a = uncovered(a.nodes, {node for segment in matched.segments for node in segment.a})
+        free_a = matched.untold(a.nodes, of_b=False)
         ends_open = any(map(walk.is_open, b.outputs))
         said = {
             segment.shared_reason.words
@@ -341,7 +331,7 @@ def _summarised(
     return Compared(tuple(rows), unpaired, notes, ends_open, uncopied, unheld)
 
 
-def _arrays_left(passes: ComparedPasses, matched: _Matched) -> tuple[Tensor, ...]:
+def _arrays_left(passes: ComparedPasses, matched: Matched) -> tuple[Tensor, ...]:
     """The arrays that stand for no tensor of the model."""
     arrays = passes.reference
     known = {tensor for paired in matched.walk.pairs for tensor in paired.a.tensors}

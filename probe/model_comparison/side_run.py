@@ -12,13 +12,20 @@ from probe.errors import BadInput, ForwardFailed
 from probe.model import Capture, Model, StopForward
 from probe.model_comparison.graphs.graph import ModelGraph, recorded_pass
 
-__all__ = ["SideRun", "last_block"]
+__all__ = ["Blocks", "SideRun", "block_of", "blocks_of"]
 
-_RANGE = re.compile(r"0-(\d{1,6})")
+_RANGE = re.compile(r"(\d{1,6})-(\d{1,6})")
 _NUMBER = re.compile(r"(?:^|[./])(\d{1,6})(?=[./:]|$)")
 """The number of a block in the name of a layer, as in "model.layers.3.mlp"."""
 
 Arrays = tuple[np.ndarray, ...]
+
+
+class Blocks(NamedTuple):
+    """A range of blocks, both ends in it."""
+
+    first: int
+    last: int
 
 
 class SideRun(NamedTuple):
@@ -26,8 +33,8 @@ class SideRun(NamedTuple):
 
     replace: Replace | None = None
     """The user's outputs of its layers, that the rest of it runs on."""
-    last: int | None = None
-    """The last block that is run; None: all."""
+    blocks: Blocks | None = None
+    """Those that are compared, behind which nothing is run; None: all."""
     reference: bool = False
     """Whether the other side is held against it: no layer then made what took its output's
     place."""
@@ -39,7 +46,7 @@ class SideRun(NamedTuple):
                 f"{source} contains only arrays, so no layer runs on other values (replace=, "
                 "--replace): give the model"
             )
-        if self.last is not None:
+        if self.blocks is not None:
             raise BadInput(
                 f"{source} contains only arrays, which are in no blocks: leave layers (--layers) "
                 "out, and give the arrays of those layers alone"
@@ -67,33 +74,45 @@ class SideRun(NamedTuple):
         except ForwardFailed:
             refuse_shapes(model.inputs or (), arrays)
             raise
-        if self.last is None:
+        if self.blocks is None:
             return graph, outputs, own
         if self.reference and not blocks:
             raise BadInput(
                 "layers (--layers) counts blocks, and no layer of A has the number of one in its "
                 "name, as model.layers.0.mlp has"
             )
+        if self.reference and max(blocks) < self.blocks.first:
+            raise BadInput(
+                f"the last block of A is {max(blocks)}, and layers (--layers) begins with "
+                f"{self.blocks.first}"
+            )
         graph.outputs = ()
         return graph, (), own
 
     def _within(self, capture: Capture) -> Iterator[int]:
         """The block that a call is in; StopForward where it is none of those that are wanted."""
-        if (found := _NUMBER.search(capture.layer)) is None:
+        block = block_of(capture.layer)
+        if block is None:
             return
-        if self.last is not None and int(found[1]) > self.last:
+        if self.blocks is not None and block > self.blocks.last:
             raise StopForward
-        yield int(found[1])
+        yield block
 
 
-def last_block(layers: str | None) -> int | None:
-    """The last of a range of blocks such as "0-3"; None for all. BadInput where it is none."""
+def block_of(name: str) -> int | None:
+    """The block that a layer is in, by its name; None where that has no number."""
+    found = _NUMBER.search(name)
+    return None if found is None else int(found[1])
+
+
+def blocks_of(layers: str | None) -> Blocks | None:
+    """The range of blocks of a string such as "0-3"; None for all. BadInput where it is none."""
     if layers is None:
         return None
     found = _RANGE.fullmatch(layers) if isinstance(layers, str) else None
-    if found is None:
+    if found is None or int(found[1]) > int(found[2]):
         raise BadInput(
-            f'layers (--layers) is a range of blocks that begins with the first, such as "0-3"; '
-            f"you gave {layers!r}"
+            f'layers (--layers) is a range of blocks, the first and the last, such as "0-3"; you '
+            f"gave {layers!r}"
         )
-    return int(found[1])
+    return Blocks(int(found[1]), int(found[2]))

@@ -53,9 +53,23 @@ def test_the_first_blocks_alone_are_compared_and_run(nets):
     assert len(probe.compare(*nets, X, layers="0-9").sources) == 2
 
 
+def test_blocks_that_begin_anywhere(nets):
+    found = probe.compare(*nets, X, layers="2-3")
+    assert [pair.b for pair in found.sources] == [("layers.3.fc",)]
+    assert {name.split(".")[1][0] for pair in found.pairs for name in pair.b} == {"2", "3"}
+    assert not any(found.unpaired)
+    assert found.sentence.endswith(" pairs agree, in blocks 2 to 3")
+    assert probe.compare(*nets, X, layers="2-2").verdict == "agree"
+
+
 @pytest.mark.parametrize(
     ("layers", "words"),
-    [("1-2", "begins with the first"), ("3", "you gave '3'"), (3, "you gave 3")],
+    [
+        ("2-1", "the first and the last"),
+        ("7-9", "the last block of A is 4, and layers .* begins with 7"),
+        ("3", "you gave '3'"),
+        (3, "you gave 3"),
+    ],
 )
 def test_other_ranges_are_refused(nets, layers, words):
     with pytest.raises(BadInput, match=words):
