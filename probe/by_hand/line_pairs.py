@@ -84,14 +84,19 @@ def _within(line: str, taker: str, name: str) -> str | None:
 def _paired(yours: Sequence[_Line], layers: Sequence[_Line]) -> Iterator[tuple[str, str]]:
     left = list(layers)
     for line in yours:
-        target = line.text.partition(" = ")[0]
-        same = next((other for other in left if other.text.partition(" = ")[0] == target), None)
+        target = _targets(line.text)
+        same = next((other for other in left if _targets(other.text) == target), None)
         if same is not None:
             left.remove(same)
         theirs = "" if same is None else same.shown
         if line.shown != theirs:
             yield line.shown.strip(), theirs.strip()
     yield from (("", line.shown.strip()) for line in left)
+
+
+def _targets(line: str) -> list[str]:
+    """What a line assigns, in any order."""
+    return sorted(line.strip().partition(" = ")[0].split(", "))
 
 
 def _not_repeated(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

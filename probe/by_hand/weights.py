@@ -20,7 +20,8 @@ class WeightNames:
     """The weights of some steps by their names, of which two may have one."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        weights = [weight for step in steps for weight in weight_fields(step.op).values()]
+        ops = [getattr(step.op, "whole", None) or step.op for step in steps]  # by its cell or not
+        weights = [weight for op in ops for weight in weight_fields(op).values()]
         least = 2 if any(_is_path(weight.name) for weight in weights) else 1
         self._hints = endings(dict.fromkeys(weight.name for weight in weights), least)
         self._own: dict[str, list[Weight]] = {}

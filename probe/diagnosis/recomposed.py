@@ -14,9 +14,10 @@ __all__ = ["recomposed"]
 def recomposed(case: Case, steps: Steps) -> tuple[Steps, Case]:
     """The steps of an edit with whole ops where nothing within them is another; and the layer with
     those ops taken apart that are not whole in the edit."""
+    used = {id(op) for step in steps for op in (step.op, getattr(step.op, "instead_of", None))}
     for reading in (decomposed(case), decomposed(case, True)):
-        ids = {id(step.op) for step in reading.steps} - {id(step.op) for step in case.steps}
-        if reading is not case and any(id(step.op) in ids for step in steps):
+        parts = {id(step.op) for step in reading.steps} - {id(step.op) for step in case.steps}
+        if reading is not case and parts & used:
             return _recomposed(case, reading, steps)
     return steps, case
 

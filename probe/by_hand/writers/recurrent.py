@@ -281,7 +281,10 @@ def _advance(
         loop.lines.append(f"{outputs}[{t}] = {loop.states[0]}")
         return
     keep = loop.let("keep", kept)
-    new = [loop.let(f"{name}_new", text) for name, text in zip(loop.states, texts, strict=True)]
+    new = [
+        text if text.isidentifier() else loop.let(f"{name}_new", text)
+        for name, text in zip(loop.states, texts, strict=True)
+    ]
     loop.lines.extend(
         f"{name} = np.where({keep}, {text}, {name})"
         for name, text in zip(loop.states, new, strict=True)

@@ -4,11 +4,14 @@ the cells of its recurrences."""
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import filterfalse
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from probe.by_hand.registry import writes
+from probe.by_hand.values import Value
 from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.edits.cells_by_hand import scanned_by_hand
 from probe.hypotheses.edits.grouped_changes import shared
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
@@ -16,6 +19,7 @@ from probe.ops.base import Arrays, Op
 from probe.ops.step import Step
 from probe.trial.case import Case, once
 from probe.trial.change import Change
+from probe.trial.edit import Steps
 from probe.trial.prices import price
 
 __all__ = ["ALL", "PARTS", "STEPS", "Changes", "readings"]
@@ -117,8 +121,19 @@ class _Changed(Op):
     change: Change
     narrows = True
 
+    @property
+    def body(self) -> Steps:
+        """The cell with the change in it."""
+        return self.change.applied(self.instead_of.body)
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return replace(self.instead_of, body=self.change.applied(self.instead_of.body)).run(*inputs)
+        return replace(self.instead_of, body=self.body).run(*inputs)
+
+
+@writes(_Changed)
+def _by_hand(op: _Changed, w: Any, *values: Value) -> tuple[Value, ...]:
+    made: tuple[Value, ...] = scanned_by_hand(op.instead_of, w, *values, body=op.body)
+    return made
 
 
 @price.register

@@ -15,7 +15,7 @@ from probe.ops.weight import Weight
 from probe.trial.edit import Steps
 from probe.trial.prices import multiplied, price
 
-__all__ = ["RECURRENCES", "C", "H", "Scanned"]
+__all__ = ["RECURRENCES", "C", "GateSum", "H", "Scanned"]
 
 
 _INNER_STEP = 1_000.0
@@ -48,6 +48,8 @@ class Scanned(Op):
     shown: int = 0
     zero_states: bool = False
     """Whether a step that is skipped sets the states to 0, and with them its output."""
+    whole: Any = None
+    """The op of the layer."""
     in_place: bool = False
     """Whether each unit of a state overwrites the old one before the next unit is computed."""
     held: dict[tuple[int, np.dtype], tuple[Op, np.ndarray]] = field(default_factory=dict)
@@ -190,7 +192,7 @@ def _block(weight: Weight, name: str, array: np.ndarray) -> Weight:
     return Weight(f"{weight.name} of {name}", None, np.asarray(array, np.float64))
 
 
-class _GateSum:
+class GateSum:
     """The products of one gate with the input and the state, and their biases."""
 
     def __init__(self, op: Any, letter: str, alone: str) -> None:
@@ -237,7 +239,7 @@ def _lstm(op: ops.LSTM, to: Parts) -> tuple[Ref, ...]:
     gates = {}
     for letter in "ifog":
         function = op.activation if letter == "g" else op.recurrent_activation
-        summed = _GateSum(op, letter, "").summed(to, H)
+        summed = GateSum(op, letter, "").summed(to, H)
         gates[letter] = to.add(f"the {_GATES[letter]}", function, summed)
     kept = to.add("the product of forget gate and cell state", ops.Mul(), gates["f"], C)
     new = to.add("the product of input gate and candidate", ops.Mul(), gates["i"], gates["g"])
@@ -250,9 +252,9 @@ def _lstm(op: ops.LSTM, to: Parts) -> tuple[Ref, ...]:
 
 
 def _gru(op: ops.GRU, to: Parts) -> tuple[Ref, ...]:
-    z = to.add("the update gate", op.recurrent_activation, _GateSum(op, "z", "").summed(to, H))
-    r = to.add("the reset gate", op.recurrent_activation, _GateSum(op, "r", "").summed(to, H))
-    gate = _GateSum(op, "h", "")
+    z = to.add("the update gate", op.recurrent_activation, GateSum(op, "z", "").summed(to, H))
+    r = to.add("the reset gate", op.recurrent_activation, GateSum(op, "r", "").summed(to, H))
+    gate = GateSum(op, "h", "")
     share = gate.of_input(to)
     if op.reset_after:
         inner = to.add(
@@ -274,7 +276,7 @@ def _gru(op: ops.GRU, to: Parts) -> tuple[Ref, ...]:
 
 
 def _rnn(op: ops.RNN, to: Parts) -> tuple[Ref, ...]:
-    return (to.add("the new state", op.activation, _GateSum(op, "h", "the state").summed(to, H)),)
+    return (to.add("the new state", op.activation, GateSum(op, "h", "the state").summed(to, H)),)
 
 
 _CELLS: dict[type, Callable[[Any, Parts], tuple[Ref, ...]]] = {
@@ -297,7 +299,9 @@ def _recurrence(op: Any, to: Parts) -> Ref | None:
     }
     given = tuple(Ref(-1, k) for k in range(len(to.shapes)))
     return to.add(
-        "the recurrence", Scanned(tuple(cell.steps), tuple(cell.words), sizes, **flags), *given
+        "the recurrence",
+        Scanned(tuple(cell.steps), tuple(cell.words), sizes, whole=op, **flags),
+        *given,
     )
 
 
