@@ -105,7 +105,7 @@ def test_a_word_too_few_or_too_many_is_one_sentence_with_the_command(probe):
         (("--layer", "conv2d"), "MODEL is missing: probe MODEL\n"),
         ((*models, *shape), f"{told}two models are compared by probe compare {KERAS} {QKERAS} --s"),
         ((KERAS, "conv2d"), f"{told}a layer is given by --layer conv2d\n"),
-        (("help", "diff"), "no command 'diff'; there are causes, compare, dump-header, record, repro\n"),
+        (("help", "diff"), "no command 'diff'; there are causes, compare, dump-header, record, r"),
     ):
         status, out, err = probe(*given)
         assert (status, out, err.count("\n")) == (2, "", 1) and err.startswith(f"probe: {words}")

@@ -7,11 +7,11 @@ from repository import EXAMPLES
 import probe
 
 
-@pytest.mark.parametrize("name", ["digits_qkeras.h5", "digits.keras", "digits.pt"])
+@pytest.mark.parametrize("name", ["digits_qkeras.h5", "digits.keras", "digits.pt", "digits.onnx"])
 def test_every_layer_agrees_on_the_digits(name):
     path, images = EXAMPLES / name, np.load(EXAMPLES / "digits.npy")
     assert path.stat().st_size < 300_000
-    if name.endswith(".pt"):
+    if name.endswith((".pt", ".onnx")):
         images = images.transpose(0, 3, 1, 2)
     factory = f"{EXAMPLES / 'digits_net.py'}:DigitsNet" if name.endswith(".pt") else None
     reports = list(probe.sweep(probe.open_model(path, factory=factory), images))
