@@ -10,6 +10,7 @@ import torch
 from repository import EXAMPLES, ROOT, script
 
 import probe
+from probe.cli.main import command
 
 try:
     import tomllib
@@ -132,6 +133,24 @@ def documented(section):
         for row in f"\n{text}".partition("\n\n|")[2].partition("\n\n")[0].splitlines()
         for key in re.findall(r"`([^`]+)`", row.split(" | ")[0])
     }
+
+
+def test_the_skill_for_assistants_names_keys_commands_and_options_that_there_are():
+    text = PAGES["docs/skill.md"]
+    table = text.partition("| key |")[2].partition("\n\n")[0]
+    words = {word for row in table.splitlines() for word in re.findall(r"`([\w.\[\]]+)`", row)}
+    assert len(words) > 8 and words - {"tie", "compare"} <= {
+        key for section in ("One layer", "Two models") for key in documented(section)
+    }
+    options = {
+        option
+        for verb in command.commands.values()
+        for parameter in verb.params
+        for option in parameter.opts
+    }
+    assert {*re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)} <= options
+    verbs = {*re.findall(r"`probe ([a-z]+)\b", text)} - {"run", "help"}
+    assert verbs == {"causes", "compare", "record"}
 
 
 def test_the_keys_of_one_layer():
