@@ -432,3 +432,27 @@ def test_inputs_on_which_b_fails_in_their_places_are_tried_in_other_ones():
     found = probe.compare(seeded(Pieces), seeded(Pieces, False), (words, kinds))
     assert found.ok, found
     assert any("A's inputs 1, 0" in sentence for sentence in (*found.notes, *found.inputs)), found
+
+
+class _Named(torch.nn.Module):
+    """Two outputs in a dict, in either order."""
+
+    def __init__(self):
+        super().__init__()
+        self.boxes, self.scores, self.turned = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3), False
+
+    def forward(self, x):
+        outputs = {"boxes": self.boxes(x), "scores": self.scores(x)}
+        return dict(reversed(outputs.items())) if self.turned else outputs
+
+
+def test_outputs_in_a_dict_have_its_names():
+    torch.manual_seed(0)
+    net, x = _Named().eval(), np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    model = probe.open_model(net)
+    model.run([x], None, lambda capture: None)
+    assert model.output_names() == ("boxes", "scores")
+    turned = copy.deepcopy(net)
+    turned.turned = True
+    found = probe.compare(net, turned, x)
+    assert found.ok and found.notes == ("B's outputs are A's outputs 1, 0, paired by name",)

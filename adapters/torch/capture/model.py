@@ -49,6 +49,8 @@ class TorchModel(Shown):
     beforehand."""
     _given_unseen: dict[str, Unseen] = field(default_factory=dict, repr=False)
     """The layers that were given tensors from nowhere seen in the last pass that watched calls."""
+    _named_outputs: list[str] = field(default_factory=list, repr=False)
+    """What the last pass called its outputs."""
     arguments: CallArguments | None = None
     """What a call takes beside arrays, and under which names; None where it takes arrays in
     order."""
@@ -112,7 +114,8 @@ class TorchModel(Shown):
         return names_of_arrays(self.module, self.arguments)
 
     def output_names(self) -> tuple[str, ...]:
-        return ()
+        """Those of the last pass, where it gave a dict or a named tuple."""
+        return tuple(self._named_outputs)
 
     def called_with(self, arguments: CallArguments, layer: str | None = None) -> "TorchModel":
         if layer is None or self.may_be_operation(layer):
@@ -263,9 +266,10 @@ class TorchModel(Shown):
         names = {id(module): name for name, module in named(self.module)}
         given = tensors_for(root, inputs, self.module)
         try:
-            return watch(
+            outputs, self._named_outputs[:] = watch(
                 root, given, watched, names, on_call, calls, self.arguments, inside, unseen
             )
+            return outputs
         finally:
             if calls is not None:
                 self._given_unseen.clear()

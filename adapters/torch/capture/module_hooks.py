@@ -29,7 +29,7 @@ from .module_capture import member
 from .module_watcher import ModulePass, Watcher
 from .offloading import Offloaded
 from .restore_state import unchanged, written
-from .tensors import array_of, copied, tensors_in, writes_to
+from .tensors import array_of, copied, names_in, tensors_in, writes_to
 from .torchscript import Script, within
 
 __all__ = ["watch"]
@@ -47,8 +47,9 @@ def watch(
     arguments: CallArguments | None = None,
     inside: Mapping[str, torch.nn.Module] = _NONE,
     unseen: Callable[[str], str] = lambda name: "",
-) -> tuple[np.ndarray, ...]:
-    """Calls ``root`` on the inputs once and returns its outputs.
+) -> tuple[tuple[np.ndarray, ...], tuple[str, ...]]:
+    """Calls ``root`` on the inputs once and returns its outputs, and their names where it gives
+    these.
 
     ``names`` gives every module's name by its id, for what is said on failure. ``calls`` watches
     the function calls. ``arguments`` say which of them each input is; None: they are all there is,
@@ -85,7 +86,8 @@ def watch(
         stack.enter_context(writes)
         try:
             with interruptible(at_calls=True):
-                return tuple(copied(tensor) for tensor in tensors_in(root(*args, **kwargs)))
+                given = root(*args, **kwargs)
+                return tuple(copied(tensor) for tensor in tensors_in(given)), names_in(given)
         except Exception as error:
             raised = [watcher.raised for watcher in watchers]
             raised += [] if calls is None else [calls.raised]

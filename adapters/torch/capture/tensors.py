@@ -2,7 +2,7 @@
 
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -27,6 +27,7 @@ __all__ = [
     "floating_types",
     "leaf_tensor",
     "levels_of",
+    "names_in",
     "scales_in",
     "tensors_for",
     "tensors_in",
@@ -124,6 +125,22 @@ def _tensors(*trees: Any) -> list[Any]:
 def tensors_in(tree: Any) -> list[torch.Tensor]:
     """The tensors anywhere in arguments or a result, in order."""
     return [leaf if isinstance(leaf, torch.Tensor) else leaf.value for leaf in _tensors(tree)]
+
+
+def names_in(tree: Any) -> tuple[str, ...]:
+    """The names that a result gives its tensors, of several of one name with their numbers; ()
+    where it gives none."""
+    if isinstance(tree, Mapping):
+        parts = [*tree.items()]
+    elif hasattr(tree, "_fields"):
+        parts = [*zip(tree._fields, tree, strict=True)]
+    else:
+        return ()
+    names: list[str] = []
+    for name, part in parts:
+        count = len(tensors_in(part))
+        names += [str(name)] if count == 1 else [f"{name}.{k}" for k in range(count)]
+    return tuple(names) if len(names) == len(tensors_in(tree)) else ()
 
 
 def floating_types(tensors: Sequence[torch.Tensor]) -> frozenset[str]:
