@@ -15,8 +15,11 @@ from probe.model_comparison.sides import ArraysAlone, Side
 
 __all__ = ["Batch", "batches"]
 
-_MOST = 8
-"""So many slices are compared."""
+_MOST, _LOOKED_AT = 8, 256
+"""So many slices are compared, and of so many the outputs are."""
+_FURTHER, _LITTLE = 4.0, 1e-6
+"""Outputs that lie so many times further apart than those before, and by more than that part of
+their size, are looked into."""
 
 
 class Batch(NamedTuple):
@@ -31,6 +34,13 @@ class Batch(NamedTuple):
     """Of a slice: whose batch is fixed, and which samples it holds."""
     some: str = ""
     """Of a slice: which part of the samples is compared, where that is not all."""
+    beyond: bool = False
+    """Of a slice: whether it is compared only where the outputs lie further apart than before."""
+
+    def is_worth_it(self, apart: float, before: float) -> bool:
+        """Whether it is compared, where its outputs lie so far ``apart``, and those of the slices
+        ``before`` at most."""
+        return not self.beyond or apart > _FURTHER * before + _LITTLE
 
     def notes(self, agrees: bool) -> tuple[str, ...]:
         """What is said of a slice that is the last to be compared."""
@@ -122,16 +132,18 @@ def _slices(
     given = replace(x, values=values) if isinstance(x, InputArgument) else values
     compared = min(count // size, _MOST)
     some = "" if compared * size == count else f"{compared * size} of {count} samples"
-    for place in range(compared):
+    looked_at = min(count // size, _LOOKED_AT)
+    others = f" (and those of up to sample {looked_at * size - 1} whose outputs lie further apart)"
+    for place in range(looked_at):
         part = slice(place * size, (place + 1) * size)
         name = f"sample {part.start}" if size == 1 else f"samples {part.start}:{part.stop}"
         words = (
             f"{side.value} takes a batch of {size}: of the {count} samples of the input the first "
-            f"{compared * size} are compared {size} at a time; the pairs are those of {name}"
+            f"{compared * size}{others if looked_at > compared else ''} are compared {size} at a "
+            f"time; the pairs are those of {name}"
         )
-        yield Batch(
-            _sliced(given, part, count), _sliced(x_b, part, count), None, bound.how, words, some
-        )
+        parts = _sliced(given, part, count), _sliced(x_b, part, count)
+        yield Batch(*parts, None, bound.how, words, some, beyond=place >= compared)
 
 
 def _sliced(x: Any, part: slice, count: int) -> Any:

@@ -16,7 +16,7 @@ from probe.model_comparison.causes.types import Types, beyond, read_types
 from probe.model_comparison.conclusion import concluded
 from probe.model_comparison.given_pairs import Pairing
 from probe.model_comparison.pairing import compared
-from probe.model_comparison.passes import passes_of
+from probe.model_comparison.passes import outputs_apart, passes_of
 from probe.model_comparison.reports.result import ModelComparison
 from probe.model_comparison.side_run import SideRun, blocks_of
 from probe.model_comparison.sides import ArraysAlone, opened_side
@@ -98,8 +98,13 @@ def compare(
     first, second = opened_side(a), opened_side(b)
     blocks = blocks_of(layers)
     runs = SideRun(replace, blocks), SideRun(replace_b, blocks)
-    for batch in batches(first, second, x, x_b, shape, seed):
-        passes = passes_of(first, second, batch.x, batch.x_b, batch.shape, seed, say, runs)
+    furthest = 0.0
+    for part in batches(first, second, x, x_b, shape, seed):
+        passed = passes_of(first, second, part.x, part.x_b, part.shape, seed, say, runs)
+        apart = outputs_apart(passed.of_a.outputs, passed.walked.outputs)
+        if not part.is_worth_it(apart, furthest):
+            continue
+        batch, passes, furthest = part, passed, max(furthest, apart)
         outcome = compared(passes, pairs, how, say, tolerance, blocks.first if blocks else 0)
         comparison = concluded(outcome, passes, (first.source, second.source), strict, tolerance)
         if not comparison.ok:

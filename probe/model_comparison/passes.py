@@ -29,7 +29,14 @@ from probe.model_comparison.side_run import SideRun
 from probe.model_comparison.sides import ArraysAlone, Side, told_of
 from probe.process.one_thread import one_blas_thread
 
-__all__ = ["ComparedPasses", "ModelPass", "of_integers", "passes_of", "threads_for"]
+__all__ = [
+    "ComparedPasses",
+    "ModelPass",
+    "of_integers",
+    "outputs_apart",
+    "passes_of",
+    "threads_for",
+]
 
 _ALIKE = 1e-2
 """Outputs whose signatures lie that near need no other order of the input's axes."""
@@ -160,7 +167,7 @@ def _nearest(
         except (ForwardFailed, BadInput) as error:
             failure = failure or error
             continue
-        apart = _outputs_apart(a.outputs, passed.outputs)
+        apart = outputs_apart(a.outputs, passed.outputs)
         if best is None or apart < 0.5 * best[0]:
             best = apart, passed
         moved = any(pair.way.text for pair in candidate.pairs)
@@ -196,7 +203,7 @@ def _have_one_layout(a: str, b: str) -> bool:
     return len(names) == 1 or names == {"torch", "onnxruntime"}
 
 
-def _outputs_apart(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
+def outputs_apart(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
     """How far the outputs' signatures lie apart, in units of their size."""
     apart = [
         _apart(output, other)

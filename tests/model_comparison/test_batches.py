@@ -58,6 +58,17 @@ def test_the_first_slice_that_differs_is_shown(pair, tmp_path):
     assert "those of sample 2, the first that does not agree" in found.notes[0]
 
 
+def test_a_slice_behind_the_first_eight_that_differs_is_found(pair):
+    net, folder = pair
+    x = np.concatenate([np.abs(X)] * 3)
+    found = probe.compare(folder / "of 1.onnx", Other(net).eval(), x)
+    assert found.sentence.endswith(", on 8 of 12 samples")
+    x[10] *= -1
+    found = probe.compare(folder / "of 1.onnx", Other(net).eval(), x)
+    assert found.verdict == "diverge"
+    assert "those of sample 10, the first that does not agree" in found.notes[0]
+
+
 def test_other_numbers_of_samples_are_refused(pair):
     net, folder = pair
     with pytest.raises(probe.BadInput, match="B takes a batch of 2, and the input has 3 samples"):
