@@ -126,6 +126,10 @@ class Capture:
     tensors of an ONNX node; "" where that is not known, and () where nothing is."""
     line: int | None = None
     """The line of the file of the calling module's class that makes the call, where it is known."""
+    code: str = ""
+    """That line with its file and its text: ``block.py:12: x = x + self.gamma * y``."""
+    function: str = ""
+    """Of the call of a function what the framework calls it, such as "roll" or "Tensor.view"."""
     by_onnxruntime: bool = False
     """Whether ONNX Runtime is what ran it: its recurrences have a sigmoid and tanh of their own
     (``Precision.sketches``), and its cross-check is no second engine."""

@@ -322,7 +322,8 @@ class _Composition(Builder):
             values.setdefault(_Output(place, output), ref)
         for step in self.steps[len(self._sites) :]:
             kind = step.op.to if isinstance(step.op, Stored) else capture.dtype
-            self._sites.append(Site(self._shown(capture), kind, at))
+            shown, function = self._shown(capture), capture.function
+            self._sites.append(Site(shown, kind, at, function, capture.code))
 
     def _floats(self, ref: Ref) -> Ref:
         """Whole numbers as the floats that a layer of floats takes them for."""

@@ -18,6 +18,10 @@ class Site(NamedTuple):
     """The precision which that computes in."""
     part: int
     """Its place among the calls of the container (``Capture.parts``); -1: of none."""
+    function: str = ""
+    """Of a call of a function what the framework calls it; "" of a layer's."""
+    code: str = ""
+    """The line of the model's own source that makes the call, with its place."""
 
 
 class Taken(NamedTuple):

@@ -6,10 +6,14 @@ from itertools import takewhile
 
 import numpy as np
 
+from probe.diagnosis.changed_calls import code_of
+from probe.diagnosis.field_words import field_word
 from probe.diagnosis.lines_of_code import lines_of
 from probe.diagnosis.part_of_output import MistakenPart
 from probe.diagnosis.scoring import CLEARLY, Scored, freedom, on_the_whole, slugs_of
 from probe.diagnosis.search import MistakeSearch
+from probe.diagnosis.what_to_do import WHAT_TO_DO
+from probe.hypotheses.edits.step_words import call_name
 from probe.report import Finding
 from probe.trial.case import Case
 
@@ -133,10 +137,11 @@ def partial_findings(
 
 def finding_of(case: Case, scored: Scored, party: str, tie: bool, others: Sequence[str]) -> Finding:
     parts = (*scored.also, scored)
-    claim = "; and ".join(part.edit.claim for part in parts) + _where(case, scored)
+    told = [_in_words(case, part) for part in parts]
+    claim = "; and ".join(claim for claim, _ in told) + _where(case, scored)
     if others := [other for other in dict.fromkeys(others) if other != scored.edit.claim]:
         claim += f"; another variant of it gives the same values: {others[0]}"
-    do = "; ".join(dict.fromkeys(part.edit.do for part in parts if part.edit.do))
+    do = "; ".join(dict.fromkeys(filter(None, (do for _, do in told))))
     explained = 1.0 if scored.exact else max(0.0, 1 - scored.share)
     first, *also = slugs_of(scored)
     return Finding(
@@ -150,7 +155,18 @@ def finding_of(case: Case, scored: Scored, party: str, tie: bool, others: Sequen
         party,
         scored.edit.recovered,
         lines_of(case, scored.edit),
+        code_of(case, [part.edit for part in parts]),
     )
+
+
+def _in_words(case: Case, part: Scored) -> tuple[str, str]:
+    """The claim of one mistake with the field's word for what it is about, and what to do."""
+    slug = part.edit.main or part.hypothesis.slug
+    word, do = field_word(case, part.edit, slug)
+    claim = part.edit.claim
+    if word and word not in claim:
+        claim = f"{word}: {claim}"
+    return claim, part.edit.do or do or WHAT_TO_DO.get(slug, "")
 
 
 def _where(case: Case, scored: Scored) -> str:
@@ -166,8 +182,9 @@ def _where(case: Case, scored: Scored) -> str:
     (call,) = calls
     kinds = {type(case.steps[at].op) for at in range(start, stop)}
     others = {case.calls[at] for at, step in enumerate(case.steps) if type(step.op) in kinds}
-    if len(others) > 1 and call not in scored.edit.claim:
-        return f" in {call}"
+    where = call_name(case, call)
+    if len(others) > 1 and where and where not in scored.edit.claim:
+        return f" in {where}"
     return ""
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe.comparison.compare import Comparison
-from probe.description.description import Description
+from probe.description.description import Description, Site
 from probe.diagnosis.diagnose import Diagnosis, diagnose
 from probe.diagnosis.readings import ALIKE, readings
 from probe.diagnosis.search import Progress
@@ -54,11 +54,12 @@ def of_parties(
     progress: Progress | None = None,
     others: Callable[[], Mapping[str, np.ndarray]] = dict,
     road: Road | None = None,
+    input_names: tuple[str, ...] = (),
 ) -> Diagnosis | None:
     """The diagnosis of yours, or else of the framework's outputs, where they differ from NumPy's.
 
     ``others`` gives the parameters of the model's other layers; ``road`` is the way by which yours
-    came from the model's input.
+    came from the model's input; ``input_names`` are those that the layer has for its inputs.
     """
     with np.errstate(all="ignore"):
         for party, pair in (
@@ -87,6 +88,8 @@ def of_parties(
                     output_case,
                     output_axes=described.output_axes if not output else (),
                     calls=tuple(site.call for site in described.sites),
+                    sites=_by_call(described),
+                    input_names=input_names,
                     others=others,
                 )
                 allowed = None if tolerance is not None else result.allowance[output]
@@ -105,6 +108,10 @@ def of_parties(
         return None
 
 
+def _by_call(described: Description) -> dict[str, Site]:
+    return {site.call: site for site in reversed(described.sites)}
+
+
 def _road_of(case: Case, road: Road | None, output: int) -> Case | None:
     """The steps before a layer as a case of their own, with the layer as the last step."""
     if road is None or not case.comparable:
@@ -114,7 +121,8 @@ def _road_of(case: Case, road: Road | None, output: int) -> Case | None:
         tuple(layer.steps), tuple(layer.raw_inputs), layer.values, output, case.observed, case.known
     )
     calls = tuple(site.call for site in sites)
-    before = as_last_step(replace(whole, calls=calls), road.own, "the layer")
+    sites_of_calls = _by_call(road.description)
+    before = as_last_step(replace(whole, calls=calls, sites=sites_of_calls), road.own, "the layer")
     size = sum(y.size for made in before.values for y in made)
     alike = before.healthy.shape == case.healthy.shape
     if alike and 1 < len(before.steps) and size < _LARGE:

@@ -51,6 +51,10 @@ class Finding:
     """The mistake as lines of the layer's script (``probe.script``): what that party does and what
     the layer does, "" where one of them has no such line; () where it cannot be written."""
 
+    code: tuple[str, ...] = ()
+    """The lines of the model's own source that do it otherwise, each with its place:
+    ``block.py:12: x = x + self.gamma * y``; () where they are not known."""
+
     @property
     def named(self) -> str:
         """All mistakes by their slugs, and whether they are a part of the reason only."""

@@ -502,7 +502,7 @@ def _explained(findings: Sequence["Finding"]) -> Line:
         text = f"{names[0]}{whose}: {first.claim}"
     else:
         text = f"a tie{whose}: these explain the values equally well: {', or '.join(claims)}"
-    below = []
+    below = [f"in {code}" for code in first.code]
     most = max(finding.left for finding in findings)
     if first.slug != "rounding" and most <= 1:
         rest = f"largest remaining difference {most:.2g} x the allowance"

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
+from probe.description.description import Site
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.numerics.dtypes import widened
@@ -46,6 +47,10 @@ class Case:
     """Whether edits are tried that are many or slow."""
     calls: tuple[str, ...] = ()
     """Of a layer that is composed of several calls: which one each step is of."""
+    sites: Mapping[str, Site] = field(default_factory=dict)
+    """What the reader of the model's code finds each of these calls by."""
+    input_names: tuple[str, ...] = ()
+    """What the layer itself calls its inputs, "" for one that it has no name for."""
     words: tuple[str, ...] = ()
     """Of a layer whose ops are taken apart: what each step gives, in words; "" where the op says
     it."""
@@ -129,7 +134,10 @@ class Case:
     def edit_of(self, change: Change, slug: str) -> Edit:
         """The layer with a change, which a cause is named for."""
         steps, inputs = change.applied(self.steps), change.inputs_of(self.inputs)
-        return self.edit(change.claim, steps, inputs, main=slug, as_healthy=True)
+        calls = dict.fromkeys(self.calls[at] for at in change.places if 0 <= at < len(self.calls))
+        return self.edit(
+            change.claim, steps, inputs, main=slug, as_healthy=True, calls=tuple(calls)
+        )
 
     def with_op(self, position: int, op: Op) -> Steps:
         """The steps with one op exchanged."""

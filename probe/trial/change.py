@@ -48,6 +48,14 @@ class Change:
         return self.what
 
     @property
+    def places(self) -> tuple[int, ...]:
+        """The steps that are done otherwise: of a step that is left out or moved that one, not
+        those that take what it gave."""
+        if self.members:
+            return tuple(at for member in self.members for at in member.places)
+        return (self.of,) if self.of >= 0 else tuple(sorted(self.steps))
+
+    @property
     def identity(self) -> Hashable:
         """Equal for the same change that another mistake makes, too."""
         return self.claim, tuple(sorted(self.steps)), self.out

@@ -38,6 +38,8 @@ class Edit:
     as_healthy: bool = False
     """Whether it is allowed what the healthy layer is, in the measure of how large it makes the
     values: its steps do not say what rounding may do to them."""
+    calls: tuple[str, ...] = ()
+    """The calls that do something else, where they are known: () is for its steps to tell."""
     predicted: np.ndarray | None = None
     """What the layer gives with it, where that is known not to be what was observed: it may be one
     of two mistakes."""

@@ -136,6 +136,7 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
         progress=search.progress,
         others=search.others,
         road=search.road,
+        input_names=call.capture.input_names,
     )
     return found
 

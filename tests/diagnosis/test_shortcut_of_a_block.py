@@ -127,7 +127,7 @@ MISTAKES = {
     "epsilon": ("other-epsilon", "eps = 0.001; the layer's is 1e-05 in downsample.1"),
     "activated": (
         "extra-step",
-        "relu (Relu) is applied to the output of downsample.1 (BatchNormalization), too",
+        "relu is applied to the output of downsample.1, too",
     ),
     "one pixel off": (
         "missing-padding",

@@ -145,7 +145,7 @@ WITHIN = {
     "not divided by beta": (
         nn.Softplus(2, 1.5),
         lambda x: softplus(x, over=1.0),
-        "beta is left out of softplus(beta x) / beta",
+        "softplus(beta x) is not divided by beta",
     ),
     "beta left out of the exponential": (
         nn.Softplus(2, 1.5),
@@ -185,10 +185,8 @@ class Cross(nn.Module):
 
 
 ELSEWHERE = {
-    "norm (LayerNormalization) is applied to input 1, too": (
-        lambda m, x, memory: m(x, m.norm(memory))
-    ),
-    "gelu (Gelu) is applied to the output of value": (
+    "norm is applied to memory (input 1), too": (lambda m, x, memory: m(x, m.norm(memory))),
+    "F.gelu is applied to the output of value": (
         lambda m, x, memory: m(x, memory) - m.value(memory) + nn.functional.gelu(m.value(memory))
     ),
 }
@@ -238,8 +236,8 @@ class Growing(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "width", "words"),
     [
-        (Turned, 6, "norm (LayerNormalization) is applied behind add (Add), not before"),
-        (Growing, 4, "relu (Relu) is applied to the output of layers.0"),
+        (Turned, 6, "norm is applied behind the sum, not before"),
+        (Growing, 4, "relu is applied to the output of layers.0"),
     ],
 )
 def test_a_step_is_moved_past_two_ways_and_added_in_every_layer(kind, width, words):
@@ -517,7 +515,7 @@ def test_a_mask_added_before_the_cap_of_scores():
     report = probe.check(CappedScores(), "", (x, mask), expected=y.numpy())
     finding = report.findings[0]
     assert (finding.slug, finding.left <= 1) == ("moved-step", True), finding
-    assert "input 1 is added to" in finding.claim
+    assert "mask (input 1) is added to the matrix product" in finding.claim
 
 
 class Padded(nn.Module):

@@ -201,7 +201,7 @@ def test_mask_that_is_left_out_is_named(block):
     other.masked = False
     source = _source(block, other)
     assert source.notes[0] == "A's Add of attn_mask has no counterpart in B"
-    assert source.findings[0].claim == "attn_mask is left out of Add"
+    assert source.findings[0].claim == "attn_mask is not added to the input"
 
 
 def test_shifted_buckets_of_a_bias_are_one_source(block, tmp_path):

@@ -21,6 +21,7 @@ def test_the_planted_mistake_is_named(row):
     assert named, report
     assert named[0] == slug or (slug in named and report.findings[0].tie), report
     assert report.findings[0].left <= 1
+    assert all(finding.do for finding in report.findings), report
     text = str(report)
     assert slug in text
     assert all(len(line) <= WIDTH for line in text.splitlines()), text

@@ -35,7 +35,7 @@ from .function_names import (
     NO_LAYERS,
     names_of,
 )
-from .module_frames import ModuleFrame
+from .module_frames import NOWHERE, ModuleFrame, SourceLine
 from .module_tensors import ModuleTensors
 from .tensor_marks import CONSTANT, FOLLOWS, MADE, OF_ARGUMENTS, VARIES, Marks
 from .tensors import copied, tensors_in, transforming, with_values
@@ -130,13 +130,13 @@ class FunctionCalls(TorchFunctionMode):
         """What gives the steps by which the pass made those that do not follow from its input."""
         return self._captures.constants.asked(dict(enumerate(tensors)))
 
-    def calling_line(self) -> int | None:
-        """The line in which the forward around it calls the module that was entered last; None
+    def calling_line(self) -> SourceLine:
+        """The line in which the forward around it calls the module that was entered last; NOWHERE
         where that is PyTorch's own, or inside of a layer."""
         if len(self._frames) < 2 or self._inside > self._frames[-1].atomic:
-            return None
+            return NOWHERE
         caller = self._frames[-2]
-        return caller.line() if caller.own_forward else None
+        return caller.line() if caller.own_forward else NOWHERE
 
     def _mark_made(self, result: Any) -> None:
         if isinstance(result, torch.Tensor | list | tuple | dict):
@@ -268,9 +268,9 @@ class FunctionCalls(TorchFunctionMode):
         frame = self._frames[-1]
         line = frame.line()
         if call.follows:
-            layer, alias = frame.named(named(call.name), line)
+            layer, alias = frame.named(named(call.name), line.number)
         else:
-            layer, alias = frame.named(f"{_FIXED}/{named(call.name)}", line)
+            layer, alias = frame.named(f"{_FIXED}/{named(call.name)}", line.number)
         self._unseen.note_given(layer, call.tensors)
         if alias is not None:
             self._unseen.note_given(alias, call.tensors)

@@ -19,7 +19,7 @@ from ..packages.ao_quantized import to_levels
 from .call_notes import notes_on_autocast
 from .constants import Constants, DescribedCall
 from .function_names import BOUNDED, CASTS, NESTED, writes_to_argument
-from .module_frames import ModuleFrame
+from .module_frames import ModuleFrame, SourceLine
 from .module_tensors import ModuleTensors
 from .onnx_export import Called, Settings, alone
 from .tensor_marks import VARIES, Marks
@@ -62,7 +62,7 @@ class CallName(NamedTuple):
     layer: str
     alias: str | None
     number: int
-    line: int | None
+    line: SourceLine
 
 
 class BeforeCall(NamedTuple):
@@ -162,7 +162,9 @@ class FunctionCaptures:
             fixed=tuple(operands.fixed),
             constants=self.constants.asked(operands.inputs_of(call.tensors)),
             alias=name.alias,
-            line=name.line,
+            line=name.line.number,
+            code=name.line.code,
+            function=call.shown,
             alone=exported,
             changed=self.writes.changed(held, arrays_of(description)),
         )

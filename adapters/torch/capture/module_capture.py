@@ -16,6 +16,7 @@ from probe.model import Producer, WorkedOut
 
 from ..describe.describe import ModuleCall, Scale, describe
 from ..describe.mixed_precision import refuse_mixture, rounding
+from .module_frames import SourceLine
 from .restore_state import written
 from .tensors import autocast_in, copied, dtype_name, floating_types, levels_of, weight_of
 from .writes import Begun, Writes
@@ -39,7 +40,7 @@ class ModuleBegun(NamedTuple):
     """The tensors that the module holds."""
     constants: Callable[[], Mapping[int | str, WorkedOut]] | None
     """As of ``Capture``."""
-    line: int | None
+    line: SourceLine
     """The line of the forward around it that makes the call, where it is known."""
 
 

@@ -1,19 +1,33 @@
 """The modules whose forwards are running, which calls of functions are named after."""
 
 import inspect
+import linecache
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from .exported_program import Program
 from .torchscript import Script
 
-__all__ = ["ModuleFrame"]
+__all__ = ["NOWHERE", "ModuleFrame", "SourceLine"]
+
+
+class SourceLine(NamedTuple):
+    """A line of the file of a module's class."""
+
+    number: int | None
+    """None: which one is not known."""
+    code: str
+    """With its place: ``block.py:12: x = x + self.gamma * y``."""
+
+
+NOWHERE = SourceLine(None, "")
 
 
 @dataclass
@@ -35,10 +49,10 @@ class ModuleFrame:
             return self.module.place
         return self.name
 
-    def line(self) -> int | None:
+    def line(self) -> SourceLine:
         """The line of the file of the module's class that is run now."""
         if isinstance(self.module, Program | Script):  # whose calls come from no source line
-            return None
+            return NOWHERE
         return _line_in(_source_of(type(self.module).forward))
 
     @property
@@ -68,11 +82,13 @@ def _source_of(forward: Callable[..., Any]) -> str:
     return ""
 
 
-def _line_in(path: str) -> int | None:
+def _line_in(path: str) -> SourceLine:
     """The line that the innermost function of that file is in now."""
     frame = sys._getframe(1) if path and not path.startswith("<") else None
     while frame is not None and frame.f_code.co_filename != path:
         frame = frame.f_back
     if frame is None:
-        return None
-    return frame.f_lineno
+        return NOWHERE
+    number = frame.f_lineno
+    text = linecache.getline(path, number).strip()
+    return SourceLine(number, f"{Path(path).name}:{number}: {text}" if text else "")

@@ -23,6 +23,7 @@ from ..describe.describe import calls_others, opaque
 from .call_notes import notes_on_autocast, notes_on_hooks, notes_on_window, user_hooks
 from .function_calls import FunctionCalls
 from .module_capture import ModuleBegun, Parameters, described, dtype_of
+from .module_frames import NOWHERE
 from .named_arguments import named_arguments, unpacked_to
 from .onnx_export import Called, Settings, alone
 from .restore_state import merging, same_bits
@@ -142,7 +143,7 @@ class Watcher:
         made_by = tuple(map(producers.of, tensors, inputs))
         detached = [tensor.detach() for tensor in tensors]
         held = self._pass.writes.begun((*module.named_parameters(), *module.named_buffers()))
-        line = None if functions is None else functions.calling_line()
+        line = NOWHERE if functions is None else functions.calling_line()
         self._begun.append(
             ModuleBegun(
                 *(inputs, detached, scales, cache, made_by, fixed, producers.count, held),
@@ -277,7 +278,8 @@ class Watcher:
             input_names=input_names(
                 arguments, len(begun.inputs), functools.partial(unpacked_to, type(self.module))
             ),
-            line=begun.line,
+            line=begun.line.number,
+            code=begun.line.code,
             alone=exported,
             changed=self._pass.writes.changed(begun.held, arrays_of(description)),
             **contents,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import islice, takewhile, zip_longest
 from typing import TypeVar
 
+from probe.hypotheses.edits.step_words import call_name
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case, users_of, without_layer_number
 from probe.trial.change import Change
@@ -102,6 +103,13 @@ def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
     yield from (list(some) for some in dict.fromkeys(map(tuple, parts.values())) if len(some) > 1)
 
 
+def _anywhere(case: Case, claim: str, call: str) -> str:
+    """A claim as it would be of any layer's call."""
+    for name in filter(None, (call, call_name(case, call))):
+        claim = claim.replace(name, "")
+    return without_layer_number(claim)
+
+
 def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Edit]:
     """Edits of steps in one call, each with whether it is likely, made in all calls alike where one
     is: what is done wrong in one layer of a network is done wrong in all."""
@@ -124,7 +132,7 @@ def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Ed
             rows: dict[str, list[tuple[Edit, bool, list[int]]]] = {}
             for number, name in zip(some, names, strict=True):
                 for member in found[places[number]]:
-                    rows.setdefault(member[0].claim.replace(name, ""), []).append(member)
+                    rows.setdefault(_anywhere(case, member[0].claim, name), []).append(member)
             for alike in rows.values():
                 which = tuple(id(edit) for edit, *_ in alike)
                 made = {at: edit.steps[at] for edit, _, changed in alike for at in changed}

@@ -12,6 +12,7 @@ from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.edits.decompositions import DECOMPOSITIONS, SUMS, Parts
 from probe.hypotheses.edits.recurrent_decompositions import RECURRENCES
+from probe.hypotheses.edits.rewriting import of_parameters
 from probe.numerics.memory_limit import limit, limited
 from probe.ops.base import Op
 from probe.ops.step import Ref, Step
@@ -156,7 +157,9 @@ def taken_together(case: Case, depth: int = 0) -> Case:
     for name, members in groups.items():
         last, held = members[-1], set(members)
         closed = all(users.get(at, set()) <= held for at in members[:-1])
-        if len(members) > 1 and closed and len(case.values[last]) == 1:
+        # beside one step a call has its parameters, which that takes
+        computing = held - of_parameters(case)
+        if len(computing) > 1 and closed and len(case.values[last]) == 1:
             whole[last] = name, members
             inside |= held - {last}
     if not whole:

@@ -1,15 +1,36 @@
-"""What steps and tensors are called in a claim."""
+"""What steps and tensors are called in a claim: by what the reader of the model's code finds, a
+module, a parameter, a function of the framework, what an operator is applied to."""
 
-from bisect import bisect_left
+import re
+from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
+from probe import ops
+from probe.description.description import Site
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
+from probe.hypotheses.edits.rewriting import of_parameters
 from probe.ops import Constant, Parameter
+from probe.ops.base import Op, Rearrangement
+from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref
 from probe.trial.case import Case, once
 from probe.trial.gathered import Gathered
 
-__all__ = ["call_of", "listed", "step_name", "steps_name", "tensor_name"]
+__all__ = [
+    "call_name",
+    "call_of",
+    "input_name",
+    "listed",
+    "ordinal",
+    "step_name",
+    "steps_name",
+    "tensor_name",
+]
+
+_LONG = 60
+"""Characters of a name in which what it is made of is named, too."""
 
 
 def call_of(case: Case, position: int) -> str:
@@ -19,81 +40,279 @@ def call_of(case: Case, position: int) -> str:
     return ""
 
 
+def _site(case: Case, call: str) -> Site:
+    return case.sites.get(call) or Site(call, "", -1)
+
+
 def _word(case: Case, position: int) -> str:
     if position < len(case.words):
         return case.words[position]
     return ""
 
 
-@once
 def step_name(case: Case, position: int) -> str:
-    """A step in words: what it gives, or its op, and the call that it is of where that is
-    known."""
-    call, word = call_of(case, position), _word(case, position)
-    if word:
-        if call:
-            return f"{word} of {call}"
-        return word
-    op = case.steps[position].op
-    if isinstance(op, Gathered):
-        return op.call
-    if isinstance(op, Parameter | Constant) and (name := _number_name(case, position, op)):
-        return name
-    kind = type(op)
-    alike = _alike(case)[kind, call]
-    words = "the recurrence" if kind is Scanned else kind.__name__.lstrip("_")
-    if len(alike) > 1:
-        which = f" {bisect_left(alike, position) + 1} of {len(alike)}"
-    else:
-        which = ""
-    if call:
-        return f"{call} ({words}{which})"
-    return f"{words}{which}"
-
-
-def _number_name(case: Case, position: int, op: Parameter | Constant) -> str:
-    """A parameter by its name, and a constant by the step that takes it."""
-    if isinstance(op, Parameter):
-        return op.weight.name
-    for reader, step in enumerate(case.steps):
-        if any(ref.step == position for ref in step.sources(reader)):
-            return f"the constant of {step_name(case, reader)}"
-    return ""
-
-
-@once
-def _alike(case: Case) -> dict[tuple[type, str], list[int]]:
-    """The steps without a word, by kind and call."""
-    found: dict[tuple[type, str], list[int]] = {}
-    for position, step in enumerate(case.steps):
-        if not _word(case, position):
-            found.setdefault((type(step.op), call_of(case, position)), []).append(position)
-    return found
+    """A step in words, none of which another step has."""
+    return _step_names(case)[position]
 
 
 def tensor_name(case: Case, ref: Ref) -> str:
     """A tensor in words."""
     if ref.step < 0:
-        if len(case.inputs) == 1:
-            return "the input"
-        return f"input {ref.index}"
-    if _word(case, ref.step) or isinstance(case.steps[ref.step].op, Parameter | Constant):
-        return step_name(case, ref.step)
+        return input_name(case, ref.index)
+    name = step_name(case, ref.step)
+    held = isinstance(case.steps[ref.step].op, Parameter | Constant)
+    if _word(case, ref.step) or held or ref.step in of_parameters(case):
+        return name
     if len(case.values[ref.step]) > 1:
-        output = f"output {ref.index} of "
+        return f"output {ref.index} of {name}"
+    if _GIVEN.match(name):
+        return name
+    return f"the output of {_of_module(case, ref) or name}"
+
+
+_GIVEN = re.compile(r"the (\w+ )?(sum|difference|product|matrix product|quotient|part)\b")
+"""How names begin that say already what a step gives."""
+
+
+def _of_module(case: Case, ref: Ref) -> str:
+    """The module whose last step gives a tensor; "" where none does."""
+    call = call_of(case, ref.step)
+    if call and not _site(case, call).function and _ends(case).get(call) == ref.step:
+        return call
+    return ""
+
+
+def input_name(case: Case, index: int) -> str:
+    """An input of the layer, by the name that the layer itself has for it."""
+    if len(case.inputs) == 1:
+        return "the input"
+    if index < len(case.input_names) and case.input_names[index]:
+        return f"{case.input_names[index]} (input {index})"
+    return f"input {index}"
+
+
+def call_name(case: Case, call: str) -> str:
+    """Where a call is: a module by its name, a function by the module that calls it, "" where that
+    is the layer itself."""
+    if not _site(case, call).function:
+        return call
+    module, inside, _ = call.partition("/")
+    return module if inside and module != "constant" else ""
+
+
+@once
+def _ends(case: Case) -> dict[str, int]:
+    """The last step of each call."""
+    return {call: position for position, call in enumerate(case.calls)}
+
+
+@once
+def _step_names(case: Case) -> list[str]:
+    """Of every step: those that are alike are told apart by their modules, their lines, and else
+    by their order."""
+    plain: list[str] = []
+    for position in range(len(case.steps)):
+        plain.append(_plain(case, position, plain))
+    names = list(plain)
+    for more in (_module_of, _line_of):
+        counts = Counter(names)
+        names = [
+            _with(name, more(case, position)) if counts[name] > 1 or more is _module_of else name
+            for position, name in enumerate(names)
+        ]
+    return _numbered(case, names)
+
+
+def _with(name: str, where: str) -> str:
+    if where and not _within(name, where):
+        return f"{name} in {where}"
+    return name
+
+
+def _within(name: str, module: str) -> bool:
+    """Whether a name says already that it belongs to a module."""
+    return any(word.startswith((f"{module}.", module)) for word in name.replace("-", "").split())
+
+
+def _module_of(case: Case, position: int) -> str:
+    """The module whose forward calls a function; "" for what has a name of its own."""
+    call = call_of(case, position)
+    known = position in of_parameters(case) or _word(case, position)
+    if known or not _site(case, call).function:
+        return ""
+    return call_name(case, call)
+
+
+def _line_of(case: Case, position: int) -> str:
+    """The line of the model's own source that calls a function."""
+    site = _site(case, call_of(case, position))
+    if not site.function or not site.code:
+        return ""
+    return f"line {site.code.split(':')[1]}"
+
+
+def _numbered(case: Case, names: Sequence[str]) -> list[str]:
+    """The names, of those that several steps have "the second X", in their order."""
+    counts, seen, found = Counter(names), Counter[str](), list[str]()
+    for position, name in enumerate(names):
+        same = isinstance(case.steps[position].op, Parameter | Constant)
+        if counts[name] == 1 or same or _word(case, position) or position in of_parameters(case):
+            found.append(name)
+            continue
+        seen[name] += 1
+        found.append(f"the {ordinal(seen[name])} {name.removeprefix('the ')}")
+    return found
+
+
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
+
+
+def ordinal(number: int) -> str:
+    """ "first" for 1."""
+    if number <= len(_ORDINALS):
+        return _ORDINALS[number - 1]
+    return f"{number}th"
+
+
+def _plain(case: Case, position: int, names: Sequence[str]) -> str:
+    """A step in words that another may have, too; ``names`` are those of the steps before it."""
+    call, word, op = call_of(case, position), _word(case, position), case.steps[position].op
+    if word:
+        return f"{word} of {call}" if call else word
+    site = _site(case, call)
+    if isinstance(op, Gathered):
+        return _in_framework(site.function) if site.function else op.call
+    if position in of_parameters(case):
+        return _expression(case, Ref(position))
+    if site.function:
+        return _function(case, position, names)
+    kind = _kind(op)
+    if not call and type(op) in _OPERATORS and len(case.steps[position].sources(position)) == 2:
+        return _applied(case, position, _OPERATORS[type(op)], names)
+    if not call:
+        return kind
+    return call if _alone(case)[call] == 1 else f"{call} ({kind})"
+
+
+@once
+def _alone(case: Case) -> Counter[str]:
+    """How many steps with inputs each call has."""
+    return Counter(
+        call_of(case, position)
+        for position in range(len(case.steps))
+        if position not in of_parameters(case)
+    )
+
+
+def _kind(op: Op) -> str:
+    if isinstance(op, Scanned):
+        return "the recurrence"
+    return type(op).__name__.lstrip("_")
+
+
+_OPERATORS: dict[type, str] = {
+    ops.Add: "sum",
+    ops.Sub: "difference",
+    ops.Mul: "product",
+    ops.Div: "quotient",
+    ops.Product: "matrix product",
+    ops.MatMul: "matrix product",
+}
+
+
+def _function(case: Case, position: int, names: Sequence[str]) -> str:
+    """The call of a function: of an operator what it is applied to, of others their names."""
+    op, function = case.steps[position].op, _site(case, call_of(case, position)).function
+    word = _OPERATORS.get(type(op))
+    if word is not None:
+        return _applied(case, position, word, names)
+    if isinstance(op, ops.Slice | ops.Gather) and "getitem" in function:
+        (source, *_) = case.steps[position].sources(position)
+        return _shortened(f"the part of {_operand(case, source, names)}", "the part")
+    return _in_framework(function)
+
+
+def _in_framework(function: str) -> str:
+    """A function as code has it: ``torch.roll``, ``F.softmax``."""
+    if function.startswith("functional."):
+        return f"F.{function.removeprefix('functional.')}"
+    if "." in function:
+        return function.removeprefix("Tensor.")
+    return f"torch.{function}"
+
+
+def _applied(case: Case, position: int, word: str, names: Sequence[str]) -> str:
+    """Such as "the product with gamma", or "the sum of x and proj"."""
+    sources = case.steps[position].sources(position)
+    fixed = [ref for ref in sources if ref.step in of_parameters(case)]
+    known = fixed or [ref for ref in sources if ref.step < 0]
+    if len(known) == 1 and len(sources) == 2:
+        by = "by" if word == "quotient" and known[0] == sources[1] else "with"
+        return _shortened(f"the {word} {by} {_operand(case, known[0], names)}", f"the {word}")
+    operands = " and ".join(_operand(case, ref, names) for ref in sources)
+    return _shortened(f"the {word} of {operands}", f"the {word}")
+
+
+def _operand(case: Case, ref: Ref, names: Sequence[str]) -> str:
+    if ref.step < 0:
+        return input_name(case, ref.index).partition(" (")[0]
+    return _of_module(case, ref) or names[ref.step]
+
+
+def _shortened(name: str, otherwise: str) -> str:
+    return name if len(name) <= _LONG and name.count(" of ") < 3 else otherwise
+
+
+_SIGNS: dict[type, str] = {ops.Add: "+", ops.Sub: "-", ops.Mul: "*", ops.Div: "/"}
+
+
+def _expression(case: Case, ref: Ref) -> str:
+    """What is made of parameters and numbers alone: ``1 + norm.weight``."""
+    op = case.steps[ref.step].op
+    sources = case.steps[ref.step].sources(ref.step)
+    if isinstance(op, Parameter):
+        return op.weight.name
+    if isinstance(op, Constant):
+        return _number(op.value)
+    parts = [_expression(case, source) for source in sources]
+    sign = _SIGNS.get(type(op))
+    if sign is not None and len(parts) == 2:
+        text = f" {sign} ".join(f"({part})" if " " in part else part for part in parts)
+    elif isinstance(op, ops.Neg) and parts:
+        text = f"-{f'({parts[0]})' if ' ' in parts[0] else parts[0]}"
+    elif isinstance(op, Rearrangement | ops.Cast | ops.Identity | Outputs) and parts:
+        text = parts[0]
     else:
-        output = "the output of "
-    return output + step_name(case, ref.step)
+        text = f"{_kind(op).lower()}({', '.join(parts)})"
+    if len(text) <= _LONG:
+        return text
+    held = dict.fromkeys(_parameters(case, ref))
+    return f"what is computed from {' and '.join(held) or 'constants'}"
+
+
+def _parameters(case: Case, ref: Ref) -> list[str]:
+    op = case.steps[ref.step].op
+    if isinstance(op, Parameter):
+        return [op.weight.name]
+    sources = case.steps[ref.step].sources(ref.step)
+    return [name for source in sources for name in _parameters(case, source)]
+
+
+def _number(value: np.ndarray) -> str:
+    if value.size == 1:
+        return f"{value.item():.6g}"
+    return f"a constant of shape {value.shape}"
 
 
 def steps_name(case: Case, positions: Sequence[int]) -> str:
     """Several steps with the verb: "norm is", "a, b and c are"; whole calls by their names."""
     names: list[str] = []
     held = set(positions)
-    for at in positions:
+    for at in [at for at in positions if at not in of_parameters(case)] or positions:
         call = call_of(case, at)
         whole = {other for other in range(len(case.calls)) if case.calls[other] == call}
-        names.append(call if call and whole <= held else step_name(case, at))
+        module = call and not _site(case, call).function
+        names.append(call if module and whole <= held else step_name(case, at))
     names = list(dict.fromkeys(names))
     if len(names) > 4:
         names = [*names[:3], f"{len(names) - 3} more"]

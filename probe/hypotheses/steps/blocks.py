@@ -7,6 +7,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.rewriting import of_parameters
+from probe.hypotheses.edits.step_words import call_name
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.base import Sum
@@ -146,6 +147,8 @@ def _scalars(case: Case, *kinds: type) -> Iterator[tuple[float, list[int]]]:
 def _instead(
     case: Case, name: str, value: float, places: Sequence[int], others: Iterable[float]
 ) -> Iterator[Edit]:
+    module = call_name(case, case.calls[places[0]])
+    where = f" in {module}" if module else ""
     for other in others:
         if abs(other - value) > 1e-3 * abs(value):
             shapes = {place: case.values[place][0].shape for place in places}
@@ -154,7 +157,7 @@ def _instead(
                 for place, shape in shapes.items()
             }
             yield case.edit(
-                f"{name} = {other:.6g} in {case.calls[places[0]]}; the block's is {value:.6g}",
+                f"{name} is {other:.6g}{where}; the block's is {value:.6g}",
                 Change("", "", numbers).applied(case.steps),
                 do=f"use {value:.6g}",
             )

@@ -17,7 +17,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.changes import Changes
-from probe.hypotheses.edits.rewriting import inserted, taking, with_sources
+from probe.hypotheses.edits.rewriting import inserted, of_parameters, taking, with_sources
 from probe.hypotheses.edits.step_words import listed, step_name, steps_name, tensor_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.shape.rearrange import Outputs
@@ -61,9 +61,11 @@ def _left_out(case: Case) -> Iterator[Change]:
                 others = [source for source in sources if source != before]
             else:
                 others = []
+            joins = type(case.steps[position].op) in _JOINED
+            if not joins and {ref.step for ref in others} <= of_parameters(case):
+                others = []
             if others:
-                what = f"{listed([tensor_name(case, one) for one in others])} left out of"
-                what = f"{what} {step_name(case, position)}"
+                what = _not_joined(case, position, before, others)
             else:
                 what = (
                     f"{steps_name(case, between)} left out: what follows takes "
@@ -72,6 +74,25 @@ def _left_out(case: Case) -> Iterator[Change]:
             key = ("out", type(case.steps[position].op), back)
             yield taking(case, output, before, what, key)
     yield from _not_turned(case)
+
+
+_JOINED: dict[type, str] = {
+    ops.Add: "added to",
+    ops.Sub: "subtracted from",
+    ops.Mul: "multiplied with",
+    ops.Div: "divided by",
+}
+
+
+def _not_joined(case: Case, position: int, kept: Ref, others: Sequence[Ref]) -> str:
+    """That some operands of a step are left out, in words; one that it ``kept`` goes on."""
+    kind = type(case.steps[position].op)
+    if len(others) > 1 or kind not in _JOINED:
+        names = listed([tensor_name(case, other) for other in others])
+        return f"{names} left out of {step_name(case, position)}"
+    first, second = (kept, others[0]) if kind is ops.Div else (others[0], kept)
+    name, verb = listed([tensor_name(case, first)]).rsplit(" ", 1)
+    return f"{name} {verb} not {_JOINED[kind]} {tensor_name(case, second)}"
 
 
 def _not_turned(case: Case) -> Iterator[Change]:

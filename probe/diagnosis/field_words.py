@@ -1,0 +1,256 @@
+"""What a step of a block is to those who write such blocks: a mask, a residual connection, a scale.
+
+A claim says which step is done otherwise; the field's word for it comes first, where the steps
+around it tell.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from probe import ops
+from probe.diagnosis.changed_calls import changed_steps
+from probe.hypotheses.edits.decompositions import Masked
+from probe.hypotheses.edits.rewriting import of_parameters
+from probe.hypotheses.edits.step_words import step_name, tensor_name
+from probe.ops.base import Elementwise, Rearrangement
+from probe.ops.step import Ref
+from probe.trial.case import Case, once, shape_of, users_of
+from probe.trial.edit import Edit
+
+__all__ = ["field_word"]
+
+_NEAR = 6
+"""Within how many steps a softmax, a table or a residual connection is looked for."""
+_HIDDEN = -1e4
+"""What is added to a score, or put in its place, that is not attended to."""
+_UNNAMED = {
+    *("missing-step", "missing-input", "missing-scale", "moved-step", "other-tensor"),
+    *("swapped-inputs", "changed-step"),
+}
+"""Causes that say what was done and not to what."""
+
+
+def field_word(case: Case, edit: Edit, slug: str) -> tuple[str, str]:
+    """The field's word for what an edit does otherwise, and what to do about it where it is left
+    out; "" where the steps around it do not tell."""
+    if (edit.main or slug) not in _UNNAMED:
+        return "", ""
+    roles = _roles(case, _places(case, edit))
+    if len(roles) != 1:
+        return "", ""
+    ((word, do),) = roles.items()
+    return word, do if (edit.main or slug).startswith("missing") else ""
+
+
+def _places(case: Case, edit: Edit) -> list[int]:
+    """The steps that are done otherwise; of a step that takes others all of its call."""
+    if edit.calls:
+        held = set(edit.calls)
+        return [at for at, call in enumerate(case.calls) if call in held]
+    return changed_steps(case, edit)
+
+
+def _roles(case: Case, places: list[int]) -> dict[str, str]:
+    """What these steps are, as far as they are something: of each the first word that fits."""
+    found: dict[str, str] = {}
+    fixed = [at for at in places if at in of_parameters(case)]
+    taking = [user for at in fixed for user in users_of(case).get(Ref(at), ())]
+    for position in dict.fromkeys((*places, *taking)):
+        if position in of_parameters(case):
+            continue
+        for role in _ROLES:
+            if told := next(role(case, position), None):
+                found.setdefault(*told)
+                break
+    computed = [at for at in fixed if case.steps[at].sources(at)]
+    if not found and len(computed) == 1:
+        return {"": f"take {step_name(case, computed[0])}"}
+    return found
+
+
+Role = Callable[[Case, int], Iterator[tuple[str, str]]]
+
+
+def _mask(case: Case, position: int) -> Iterator[tuple[str, str]]:
+    """A mask, which is added to the scores before a softmax, or chooses among them."""
+    op = case.steps[position].op
+    if not isinstance(op, ops.Add | ops.Where | Masked) or not _before_softmax(case, position):
+        return
+    for ref in case.steps[position].sources(position):
+        hidden = _hidden(ref.of(case.inputs, case.values))
+        if hidden is not None:
+            kind = _kind_of_mask(hidden)
+            yield kind, f"apply the {kind} to the scores before the softmax"
+
+
+def _hidden(x: np.ndarray) -> np.ndarray | None:
+    """Where a mask hides keys; None of what is no mask."""
+    if x.ndim < 2 or x.size < 2:
+        return None
+    if x.dtype.kind == "b" or np.isin(x, (0, 1)).all():
+        hidden = x == 0
+        upper = np.triu(np.ones(x.shape[-2:], bool), 1)
+        return ~hidden if (~hidden == upper).all() else hidden
+    if (hidden := x <= _HIDDEN).any():
+        return np.asarray(hidden)
+    return None
+
+
+def _kind_of_mask(hidden: np.ndarray) -> str:
+    later = np.triu(np.ones(hidden.shape[-2:], bool), 1)
+    if (hidden == later).all():
+        return "causal mask"
+    if (hidden[..., :1, :] == hidden).all():
+        return "padding mask"
+    if later.any() and hidden[..., later].all():
+        return "causal mask with a window or padding"
+    return "mask"
+
+
+def _before_softmax(case: Case, position: int) -> bool:
+    """Whether a softmax follows within a few steps."""
+    line = {position}
+    for _ in range(_NEAR):
+        line = {
+            user
+            for at in line
+            for index in range(len(case.values[at]))
+            for user in users_of(case).get(Ref(at, index), ())
+        }
+        if any(isinstance(case.steps[at].op, ops.Softmax) for at in line):
+            return True
+    return False
+
+
+def _scale(case: Case, position: int) -> Iterator[tuple[str, str]]:
+    """A factor of the scores, of an embedding or of a branch."""
+    if not isinstance(case.steps[position].op, ops.Mul | ops.Div):
+        return
+    sources = case.steps[position].sources(position)
+    fixed = [ref for ref in sources if ref.step in of_parameters(case)]
+    if len(fixed) != 1 or len(sources) != 2:
+        return
+    name, (other,) = tensor_name(case, fixed[0]), [ref for ref in sources if ref != fixed[0]]
+    sign = "divide" if isinstance(case.steps[position].op, ops.Div) else "multiply"
+    if shape_of(case, fixed[0]) and np.prod(shape_of(case, fixed[0])) > 1:
+        if _joins_residual(case, Ref(position)):
+            yield "layer scale", f"{sign} the branch by {name} before it is added"
+        elif _normalised(case, other):
+            yield "gain of the norm", f"{sign} by {name}"
+    elif _looked_up(case, other):
+        yield "embedding scale", f"{sign} the embeddings by {name}"
+    elif _before_softmax(case, position):
+        yield "attention scale", f"{sign} the scores by {name} before the softmax"
+
+
+def _joins_residual(case: Case, ref: Ref) -> bool:
+    users = users_of(case).get(ref, ())
+    return len(users) == 1 and next(_residual(case, users[0]), None) is not None
+
+
+def _normalised(case: Case, ref: Ref) -> bool:
+    """Whether a tensor is what it was divided by a root."""
+    if ref.step < 0 or not isinstance(case.steps[ref.step].op, ops.Mul | ops.Div):
+        return False
+    sources = case.steps[ref.step].sources(ref.step)
+    roots = (ops.Sqrt, ops.Rsqrt, ops.Reciprocal)
+    return any(s.step >= 0 and isinstance(case.steps[s.step].op, roots) for s in sources)
+
+
+def _looked_up(case: Case, ref: Ref) -> bool:
+    """Whether a tensor holds rows of a table."""
+    for _ in range(_NEAR):
+        if ref.step < 0:
+            return False
+        op, sources = case.steps[ref.step].op, case.steps[ref.step].sources(ref.step)
+        if isinstance(op, ops.Embedding):
+            return True
+        if isinstance(op, ops.Gather) and sources[0].step in of_parameters(case):
+            return True
+        if not isinstance(op, Rearrangement) or not sources:
+            return False
+        ref = sources[0]
+    return False
+
+
+def _residual(case: Case, position: int) -> Iterator[tuple[str, str]]:
+    """A sum with what one of its summands is made of."""
+    sources = case.steps[position].sources(position)
+    if not isinstance(case.steps[position].op, ops.Add) or len(sources) != 2:
+        return
+    for skip, branch in (sources, sources[::-1]):
+        if skip in _made_of(case, branch) and not _part_of_activation(case, skip, branch):
+            name = tensor_name(case, skip)
+            yield "residual connection", f"add {name} to what the branch gives"
+
+
+def _part_of_activation(case: Case, skip: Ref, branch: Ref) -> bool:
+    """Whether all between the two acts on single elements, such as x + x^3 within a GELU."""
+    between = [ref.step for ref in _made_of(case, branch) | {branch} if ref.step > skip.step]
+    steps = [case.steps[at].op for at in between if at not in of_parameters(case)]
+    return all(isinstance(op, Elementwise | ops.Add | ops.Mul) for op in steps)
+
+
+@once
+def _made_of(case: Case, ref: Ref) -> set[Ref]:
+    """The tensors that one is made of, those of parameters and numbers alone left out."""
+    found: set[Ref] = set()
+    line = [ref]
+    while line:
+        taken = line.pop()
+        sources = case.steps[taken.step].sources(taken.step) if taken.step >= 0 else ()
+        new = [source for source in sources if source not in found]
+        found.update(source for source in new if source.step not in of_parameters(case))
+        line += new
+    return found
+
+
+def _embedding(case: Case, position: int) -> Iterator[tuple[str, str]]:
+    """A table of positions that is added to tokens."""
+    if not isinstance(case.steps[position].op, ops.Add):
+        return
+    for ref in case.steps[position].sources(position):
+        table = ref.step in of_parameters(case) and len(shape_of(case, ref)) > 1
+        if table and min(shape_of(case, ref)[-2:]) > 1 and not _before_softmax(case, position):
+            yield "position embedding", f"add {tensor_name(case, ref)}"
+
+
+def _bias(case: Case, position: int) -> Iterator[tuple[str, str]]:
+    if isinstance(case.steps[position].op, ops.Add):
+        for ref in case.steps[position].sources(position):
+            if ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Parameter):
+                yield "bias", f"add {tensor_name(case, ref)}"
+
+
+def _shift(case: Case, position: int) -> Iterator[tuple[str, str]]:
+    """Elements rolled along an axis."""
+    site = case.sites.get(case.calls[position]) if position < len(case.calls) else None
+    if site is not None and site.function == "roll":
+        yield "cyclic shift", "roll as the layer does"
+
+
+def _norm(case: Case, position: int) -> Iterator[tuple[str, str]]:
+    kinds = (ops.LayerNormalization, ops.RMSNormalization, ops.GroupNormalization)
+    if isinstance(case.steps[position].op, (*kinds, ops.BatchNormalization)):
+        yield "norm", "normalise as the layer does"
+
+
+def _softmax(case: Case, position: int) -> Iterator[tuple[str, str]]:
+    if isinstance(case.steps[position].op, ops.Softmax):
+        yield "softmax", "take the softmax"
+
+
+def _heads(case: Case, position: int) -> Iterator[tuple[str, str]]:
+    """Axes put in another order or split, on the way to or from attention."""
+    if not isinstance(case.steps[position].op, ops.Reshape | ops.Transpose):
+        return
+    if len(case.values[position][0].shape) < 4 and len(case.input_of(position).shape) < 4:
+        return
+    if any(isinstance(step.op, ops.Softmax | ops.Attention) for step in case.steps):
+        yield "order of heads", "keep heads and features in the layer's order"
+
+
+_ROLES: tuple[Role, ...] = (
+    *(_mask, _scale, _residual, _embedding, _bias, _shift, _norm, _softmax, _heads),
+)

@@ -1,0 +1,46 @@
+"""What to do about a mistake, in one line, where its edit does not say it with numbers of its
+own."""
+
+__all__ = ["WHAT_TO_DO"]
+
+WHAT_TO_DO = {
+    "attention-mask": "apply the layer's mask to the scores, and no other",
+    "batchnorm-fold": "the folded bias is (bias - mean) * gain + beta",
+    "boundary-flip": "compare the preceding layer, whose rounding decides the level here",
+    "cast-order": "cast where the layer does",
+    "changed-step": "compute this step as the layer does",
+    "extra-step": "leave this step out",
+    "flatten-order": "flatten in the framework's axis order",
+    "gelu-approximation": "take the layer's form of GELU",
+    "group-axis": "a group is a block of contiguous channels",
+    "hard-sigmoid-definition": "take the layer's slope and its offset of 0.5",
+    "ignored-mask": "treat masked time steps as the layer does",
+    "ignored-scale": "multiply each block by its own scale",
+    "missing-centring": "subtract the mean where the layer does, and nowhere else",
+    "missing-input": "give the layer this input, too",
+    "missing-step": "compute this step, too",
+    "moved-step": "compute this step where the layer does",
+    "nibble-order": "unpack the nibbles in the layer's order",
+    "norm-over-neighbours": "take the layer's window, alpha and beta",
+    "other-activation": "apply the layer's activation",
+    "other-slope": "take the layer's slope",
+    "other-tensor": "take the tensor that the layer takes",
+    "other-time-step": "read the sequence in the layer's direction",
+    "other-weights": "load the layer's own weights, in its layout",
+    "padding-value": "pad as the layer does",
+    "patch-order": "flatten a patch in the order of the kernel's axes",
+    "pool-ceil": "round the number of windows as ceil_mode says",
+    "pool-counts-padding": "divide by as many elements as count_include_pad says",
+    "rearranged-tensor": "keep the elements in the layer's order",
+    "resize-kernel": "interpolate as the layer does",
+    "rounding": "nothing: the difference is no mistake",
+    "scaled-input": "scale the input once, as the model was trained",
+    "scaled-output": "compare the output before it is scaled",
+    "scaled-tensor": "scale it as the layer does",
+    "soft-cap": "cap the scores as the layer does",
+    "swapped-inputs": "exchange them",
+    "transposed-scale": "a scale belongs to the axis that the layer says",
+    "wrong-axis": "take the layer's axis",
+    "zero-point": "subtract the zero point before the scale is multiplied",
+}
+"""By the cause's name."""
