@@ -10,7 +10,7 @@ import numpy as np
 
 from probe import ops
 from probe.diagnosis.changed_calls import changed_steps
-from probe.hypotheses.edits.decompositions import Masked
+from probe.hypotheses.edits.attention_parts import Masked
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.step_words import step_name, tensor_name
 from probe.ops.base import Elementwise, Rearrangement

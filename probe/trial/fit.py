@@ -41,6 +41,8 @@ _CHANGED = 4.0
 """How many times what the healthy layer is allowed a changed one is."""
 _NOTHING = 1e-3
 """An allowance below this share of the largest is one of a value that is 0 by itself."""
+_FEW = 0.05
+"""A larger share of the values than this has an allowance that is not of ties alone."""
 _DRAWN = 1 << 14
 """Elements among which those of a sample are chosen where that leaves enough that are wrong."""
 
@@ -112,9 +114,9 @@ def as_healthy(case: Case, allowed: np.ndarray, predicted: np.ndarray) -> np.nda
     size = rms(case.healthy)
     grown = max(1.0, rms(predicted) / size) if size else 1.0
     same = allowed.shape == predicted.shape
-    # behind a ReLU that is 0 next to nothing is allowed
+    # behind a ReLU that is 0 next to nothing is allowed; behind a quantiser, all but at ties
     some = allowed[allowed > _NOTHING * allowed.max(initial=0.0)]
-    least = float(np.median(some)) if some.size else 0.0
+    least = float(np.median(some)) if some.size > _FEW * allowed.size else 0.0
     if same:
         most = np.maximum(allowed, least)
     else:

@@ -22,26 +22,23 @@ from probe.ops.weight import Weight
 
 __all__ = [
     "DECOMPOSITIONS",
-    "SUMS",
     "Decomposition",
     "Parts",
     "X",
-    "by_integers",
+    "decomposes",
 ]
 
-SUMS = (ops.Conv, ops.ConvTranspose, ops.MatMul)
 _ROUNDED_AWAY = 18.0
 """From where softplus(x) - x, which is exp(-x), is less than the rounding of x in float32."""
-_MANY = 1 << 20
-"""Quantised weights from which on they are left as they are."""
 
 
 class Parts:
     """Steps under construction, each with what it gives in words."""
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
-        self.shapes = shapes
-        """Of the op's inputs."""
+    def __init__(self, inputs: Sequence[np.ndarray]) -> None:
+        self.inputs = inputs
+        """What the op takes."""
+        self.shapes = [np.shape(x) for x in inputs]
         self.steps: list[Step] = []
         self.words: list[str] = []
 
@@ -62,7 +59,7 @@ Decomposition = Callable[[Any, Parts], Ref | tuple[Ref, ...] | None]
 DECOMPOSITIONS: dict[type, Decomposition] = {}
 
 
-def _decomposes(*kinds: type) -> Callable[[Decomposition], Decomposition]:
+def decomposes(*kinds: type) -> Callable[[Decomposition], Decomposition]:
     def register(function: Decomposition) -> Decomposition:
         DECOMPOSITIONS.update(dict.fromkeys(kinds, function))
         return function
@@ -73,58 +70,7 @@ def _decomposes(*kinds: type) -> Callable[[Decomposition], Decomposition]:
 X = Ref(-1, 0)
 
 
-@_decomposes(*SUMS)
-def _sum(op: Any, to: Parts) -> Ref | None:
-    weight = op.weight
-    quantised = weight is not None and by_integers(weight)
-    if op.bias is None and not quantised:
-        return None
-    given = tuple(Ref(-1, k) for k in range(len(to.shapes)))
-    if quantised:
-        given = (*given, _dequantised(weight, to))
-    if quantised and isinstance(op, ops.MatMul):
-        y = to.add("", ops.Product(), *given)
-    else:
-        y = to.add("", replace(op, bias=None, weight=None if quantised else weight), *given)
-    if op.bias is None:
-        return y
-    spatial = 0 if isinstance(op, ops.MatMul) else len(to.shapes[0]) - 2
-    bias = to.weight(op.bias, (op.bias.value.size, *(1,) * spatial))
-    return to.add("", ops.Add(), y, bias)
-
-
-def by_integers(weight: Weight) -> bool:
-    """Whether a weight is taken apart into its integers and what they are scaled by."""
-    size = weight.effective.size
-    return weight.grid is not None and weight.rows is None and 0 < size <= _MANY
-
-
-def _dequantised(weight: Weight, to: Parts) -> Ref:
-    """scale * (integer - zero point), in the op's layout."""
-    assert weight.grid is not None
-    grid, name = weight.grid, weight.name
-    rank = weight.effective.ndim
-
-    def held(words: str, array: np.ndarray) -> Ref:
-        array = np.asarray(array)
-        if array.ndim:
-            array = array.reshape((1,) * (rank - array.ndim) + array.shape)
-        return to.add(words, ops.Parameter(Weight(words, None, array)))
-
-    y = held(f"the integers of {name}", grid.integers(weight.effective).astype(np.float64))
-    if np.any(grid.zero_point):
-        zero = held(f"the zero point of {name}", np.asarray(grid.zero_point, np.float64))
-        y = to.add(f"the integers of {name} - zero point", ops.Sub(), y, zero)
-    scale = held(f"the scale of {name}", np.asarray(grid.scale, np.float64))
-    y = to.add(f"the dequantised {name}", ops.Mul(), y, scale)
-    if weight.axes is not None:
-        y = to.add(name, ops.Transpose(weight.axes), y)
-    if weight.shape is None:
-        return y
-    return to.add(name, ops.Reshape(weight.shape), y)
-
-
-@_decomposes(ops.AbsMaxQuantize)
+@decomposes(ops.AbsMaxQuantize)
 def _abs_max_quantize(op: ops.AbsMaxQuantize, to: Parts) -> Ref:
     size = to.add("the magnitudes", ops.Abs(), X)
     most = to.add("the largest magnitude", ops.ReduceMax(op.axes, True), size)
@@ -136,7 +82,7 @@ def _abs_max_quantize(op: ops.AbsMaxQuantize, to: Parts) -> Ref:
     return to.add("the quantised input", ops.Div(), y, step)
 
 
-@_decomposes(ops.MaskedMean)
+@decomposes(ops.MaskedMean)
 def _masked_mean(op: ops.MaskedMean, to: Parts) -> Ref | None:
     if len(to.shapes) != 2 or len(to.shapes[0]) != 3:
         return None
@@ -167,13 +113,13 @@ def _with_gain(op: Any, to: Parts, x: Ref, shape: Sequence[int]) -> Ref:
     return x
 
 
-@_decomposes(ops.LayerNormalization)
+@decomposes(ops.LayerNormalization)
 def _layer_norm(op: ops.LayerNormalization, to: Parts) -> Ref:
     shape = [size if axis in op.axes else 1 for axis, size in enumerate(to.shapes[0])]
     return _with_gain(op, to, _standardised(op, to, X, op.axes), shape)
 
 
-@_decomposes(ops.GroupNormalization)
+@decomposes(ops.GroupNormalization)
 def _group_norm(op: ops.GroupNormalization, to: Parts) -> Ref:
     _, channels, *spatial = shape = to.shapes[0]
     split = (-1, op.groups, channels // op.groups, *spatial)
@@ -183,7 +129,7 @@ def _group_norm(op: ops.GroupNormalization, to: Parts) -> Ref:
     return _with_gain(op, to, y, (channels, *(1,) * len(spatial)))
 
 
-@_decomposes(ops.RMSNormalization)
+@decomposes(ops.RMSNormalization)
 def _rms_norm(op: ops.RMSNormalization, to: Parts) -> Ref:
     part = X
     if op.centred:
@@ -198,7 +144,7 @@ def _rms_norm(op: ops.RMSNormalization, to: Parts) -> Ref:
     return _with_gain(op, to, y, [n if k in op.axes else 1 for k, n in enumerate(to.shapes[0])])
 
 
-@_decomposes(ops.BatchNormalization)
+@decomposes(ops.BatchNormalization)
 def _batch_norm(op: ops.BatchNormalization, to: Parts) -> Ref:
     shape = [1] * len(to.shapes[0])
     shape[op.axis] = to.shapes[0][op.axis]
@@ -229,7 +175,7 @@ def _powers(to: Parts, p: float) -> Ref:
     return to.add("the powers", ops.Pow(), X, to.number("p", p))
 
 
-@_decomposes(ops.LpNormalization)
+@decomposes(ops.LpNormalization)
 def _lp_norm(op: ops.LpNormalization, to: Parts) -> Ref | None:
     if op.p != 2:
         return None
@@ -243,13 +189,13 @@ def _lp_norm(op: ops.LpNormalization, to: Parts) -> Ref | None:
     return to.add("the output", ops.Div(), X, norm)
 
 
-@_decomposes(ops.LpPool)
+@decomposes(ops.LpPool)
 def _lp_pool(op: ops.LpPool, to: Parts) -> Ref:
     total = to.add("the sums over the windows", _FunctionOp(op.window_sums), _powers(to, op.p))
     return to.add("the root", ops.Pow(), total, to.number("1 / p", 1 / op.p))
 
 
-@_decomposes(ops.LRN)
+@decomposes(ops.LRN)
 def _lrn(op: ops.LRN, to: Parts) -> Ref:
     total = to.add("the sums over channels", _FunctionOp(op.neighbour_sums), _powers(to, 2))
     factor = to.number("alpha / size", op.alpha / op.size)
@@ -259,7 +205,7 @@ def _lrn(op: ops.LRN, to: Parts) -> Ref:
     return to.add("the output", ops.Div(), X, power)
 
 
-@_decomposes(ops.Attention, ops.AdditiveAttention)
+@decomposes(ops.Attention, ops.AdditiveAttention)
 def _attention(op: Any, to: Parts) -> Ref | tuple[Ref, ...] | None:
     if op.weights == "mean":
         return None
@@ -339,10 +285,10 @@ def _times_gate(op: Any, to: Parts) -> Ref:
     return to.add("the output", ops.Mul(), X, to.add("the gate", gate[type(op)], x))
 
 
-_decomposes(ops.Swish, ops.HardSwish)(_times_gate)
+decomposes(ops.Swish, ops.HardSwish)(_times_gate)
 
 
-@_decomposes(ops.Gelu)
+@decomposes(ops.Gelu)
 def _gelu(op: ops.Gelu, to: Parts) -> Ref:
     half, unity = to.number("1/2", 0.5), to.number("1", 1.0)
     if op.approximate == "tanh":
@@ -358,7 +304,7 @@ def _gelu(op: ops.Gelu, to: Parts) -> Ref:
     return to.add("the output", ops.Mul(), X, gate)
 
 
-@_decomposes(ops.Softplus)
+@decomposes(ops.Softplus)
 def _softplus(op: ops.Softplus, to: Parts) -> Ref | None:
     if op.beta == 1:
         return None
@@ -372,7 +318,7 @@ def _softplus(op: ops.Softplus, to: Parts) -> Ref | None:
     return to.add("the output", ops.Where(), over, X, y)
 
 
-@_decomposes(ops.ScaledRelu)
+@decomposes(ops.ScaledRelu)
 def _scaled_relu(op: ops.ScaledRelu, to: Parts) -> Ref | None:
     if not op.threshold or not op.negative_slope:
         return None
@@ -387,7 +333,7 @@ def _scaled_relu(op: ops.ScaledRelu, to: Parts) -> Ref | None:
     return to.add("the output", ops.Where(), over, above, below)
 
 
-@_decomposes(ops.Selu, ops.Elu, ops.LeakyRelu, ops.PRelu)
+@decomposes(ops.Selu, ops.Elu, ops.LeakyRelu, ops.PRelu)
 def _two_sides(op: Any, to: Parts) -> Ref:
     zero = to.number("0", 0.0)
     above = to.add("the positive side", ops.Max(), X, zero)
@@ -408,7 +354,7 @@ def _two_sides(op: Any, to: Parts) -> Ref:
     return to.add("the output", ops.Add(), above, below)
 
 
-@_decomposes(ops.Glu)
+@decomposes(ops.Glu)
 def _glu(op: ops.Glu, to: Parts) -> Ref:
     axis = op.axis % len(to.shapes[0])
     half = to.shapes[0][axis] // 2
@@ -417,7 +363,7 @@ def _glu(op: ops.Glu, to: Parts) -> Ref:
     return to.add("the output", ops.Mul(), first, to.add("the gate", ops.Sigmoid(), second))
 
 
-@_decomposes(ops.Standardize)
+@decomposes(ops.Standardize)
 def _standardize(op: ops.Standardize, to: Parts) -> Ref:
     mean, variance = (to.weight(weight, weight.value.shape) for weight in (op.mean, op.variance))
     deviation = to.add("the standard deviation", ops.Sqrt(), variance)

@@ -10,7 +10,8 @@ from probe import ops
 from probe.errors import absorbed
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.edits.decompositions import DECOMPOSITIONS, SUMS, Parts
+from probe.hypotheses.edits.decompositions import DECOMPOSITIONS, Decomposition, Parts
+from probe.hypotheses.edits.integer_decompositions import SUMS
 from probe.hypotheses.edits.recurrent_decompositions import RECURRENCES
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.numerics.memory_limit import limit, limited
@@ -121,19 +122,27 @@ def _unfolded(case: Case, position: int) -> _Unfolded | None:
     function = (DECOMPOSITIONS | RECURRENCES).get(type(step.op))
     if function is None:
         return None
-    shapes = tuple(np.shape(ref.of(case.inputs, case.values)) for ref in step.sources(position))
+    inputs = [ref.of(case.inputs, case.values) for ref in step.sources(position)]
+    if isinstance(step.op, SUMS):  # what they are made of follows from the numbers that they take
+        return _made_of(step.op, function, inputs, count)
+    shapes = tuple(map(np.shape, inputs))
     known = _UNFOLDED.setdefault(step.op, {})
     if (shapes, count) not in known:
-        to = Parts(shapes)
-        made = function(step.op, to)
-        if made is None:
-            known[shapes, count] = None
-        else:
-            outputs = made if isinstance(made, tuple) else (made,)
-            if count > len(outputs):
-                outputs = tuple(replace(outputs[0], index=k) for k in range(count))
-            known[shapes, count] = to.steps, outputs, to.words
+        known[shapes, count] = _made_of(step.op, function, inputs, count)
     return known[shapes, count]
+
+
+def _made_of(
+    op: Op, function: Decomposition, inputs: Sequence[np.ndarray], count: int
+) -> _Unfolded | None:
+    to = Parts(inputs)
+    made = function(op, to)
+    if made is None:
+        return None
+    outputs = made if isinstance(made, tuple) else (made,)
+    if count > len(outputs):
+        outputs = tuple(replace(outputs[0], index=k) for k in range(count))
+    return to.steps, outputs, to.words
 
 
 @once

@@ -327,7 +327,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 _PLURAL = {"products", "squares", "keys", "queries", "values", "weights", "scores"}
-_PLURAL |= {"heads", "groups", "states", "features"}
+_PLURAL |= {"heads", "groups", "states", "features", "sums", "integers"}
 
 
 def _plural(name: str) -> bool:

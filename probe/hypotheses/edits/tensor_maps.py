@@ -98,7 +98,8 @@ def _along(size: int, axis: int, name: str) -> Iterator[Map]:
         yield Map(words, partial(_shifted, by=by, axis=axis), False)
     yield Map(f"0 at the first place along {name}", partial(_zeroed, at=0, axis=axis), False)
     yield Map(f"0 at the last place along {name}", partial(_zeroed, at=-1, axis=axis), False)
-    yield Map(f"the mean along {name} for all", partial(_mean, axis=axis), False)
+    yield Map(f"the mean along {name} for all", partial(_of_all, axis=axis, of=np.mean), False)
+    yield Map(f"the largest along {name} for all", partial(_of_all, axis=axis, of=np.max), False)
     yield Map(f"summed up along {name}", partial(np.cumsum, axis=axis), False)
 
 
@@ -193,8 +194,8 @@ def _zeroed(x: np.ndarray, at: int, axis: int) -> np.ndarray:
     return out
 
 
-def _mean(x: np.ndarray, axis: int) -> np.ndarray:
-    return np.broadcast_to(x.mean(axis=axis, keepdims=True), x.shape)
+def _of_all(x: np.ndarray, axis: int, of: Callable[..., np.ndarray]) -> np.ndarray:
+    return np.broadcast_to(of(x, axis=axis, keepdims=True), x.shape)
 
 
 def scalings(shape: Sequence[int], few: bool = False) -> Iterator[Map]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.changes import PARTS, Changes
-from probe.hypotheses.edits.decompositions import by_integers
+from probe.hypotheses.edits.integer_decompositions import by_integers
 from probe.hypotheses.edits.mapped_tensors import axis_name, mapped
 from probe.hypotheses.edits.tensor_maps import Map, maps
 from probe.hypotheses.registry import hypothesis
@@ -80,8 +80,8 @@ def _scales(x: np.ndarray, along: Along) -> Iterator[Map]:
 def transposed_scale(case: Case) -> Iterator[Changes]:
     """The scales of quantised weights belong to other rows, columns or groups.
 
-    The first for all, the mean of all, taken in turn where each belongs to a run of weights, or
-    along the other axis, which fits where the blocks are square.
+    The first, the largest or the mean for all, taken in turn where each belongs to a run of
+    weights, or along the other axis, which fits where the blocks are square.
     """
     yield from _mistakes(
         case, "transposed-scale", "scale", lambda x, along: maps(x.shape, along, False)

@@ -61,17 +61,21 @@ class FakeQuantize(Elementwise):
             f", zero point {zero:g}" if zero else ""
         )
 
-    def codes(self, x: np.ndarray) -> np.ndarray:
-        """The integer of each value."""
+    def steps(self, x: np.ndarray) -> np.ndarray:
+        """What is rounded to the integer of each value: how many steps it is."""
         zero = np.asarray(self.zero_point, np.float32).astype(np.float64)
         inverse = (np.float32(1) / np.asarray(self.size, np.float32)).astype(np.float64)
         shifted = x.astype(np.float64) * inverse + (zero if self.zero_first else 0)
         # what comes in as it is falls to the level that the layer takes it to, at a threshold too
         with np.errstate(over="ignore"):
-            narrow = np.where(
+            return np.where(
                 x == x.astype(np.float32), shifted.astype(np.float32), shifted.astype(x.dtype)
             )
-        codes = np.rint(narrow).astype(np.float64) + (0 if self.zero_first else zero)
+
+    def codes(self, x: np.ndarray) -> np.ndarray:
+        """The integer of each value."""
+        zero = np.asarray(self.zero_point, np.float32).astype(np.float64)
+        codes = np.rint(self.steps(x)).astype(np.float64) + (0 if self.zero_first else zero)
         if self.wraps:
             codes = np.where(np.abs(codes) < 2.0**63, codes, self.low)
         return np.fmin(np.fmax(codes, self.low), self.high)

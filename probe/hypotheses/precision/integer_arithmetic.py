@@ -1,0 +1,197 @@
+"""Mistakes with the integers that a quantised layer computes with: how they are rounded, what
+happens beyond the ends of their type, bits that are shifted out, and the factor that brings sums to
+levels."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.edits.changes import PARTS, Changes
+from probe.hypotheses.edits.integer_decompositions import InSteps, by_integers
+from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
+from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
+from probe.hypotheses.edits.tensor_maps import Map
+from probe.hypotheses.precision.rounding_modes import MODES, FixedPointGrid
+from probe.hypotheses.registry import more
+from probe.ops.base import Elementwise
+from probe.ops.step import Ref, Step
+from probe.trial.case import Case, users_of
+from probe.trial.change import Change
+
+__all__: list[str] = []
+
+_ROUNDED = {ops.Round: "half to even", ops.Floor: "down (floor)", ops.Trunc: "towards zero"}
+_LEAST = 8
+"""A tensor whose numbers are all smaller holds no integers of a quantised layer."""
+_USUAL = (8, 16, 32)
+
+
+@more("rounding-mode")
+def rounded_steps(case: Case) -> Iterator[Changes]:
+    """Numbers rounded in another way where a layer rounds them."""
+    yield Changes(_rounded, "rounding-mode", PARTS)
+
+
+def _rounded(case: Case) -> Iterator[Change]:
+    for position, op in case.having(*_ROUNDED, ops.Ceil):
+        for mode in MODES:
+            if mode != _ROUNDED.get(type(op)):
+                (x,) = case.steps[position].sources(position)
+                step = Step(FixedPointGrid(1.0, mode), (x,))
+                what = f"{listed([tensor_name(case, x)])} rounded {mode}"
+                yield Change(what, "", {position: step}, key=("rounded", type(op), mode))
+
+
+@more("wrap-around")
+def wrapped_integers(case: Case) -> Iterator[Changes]:
+    """Integers within a layer that wrap around: a quantiser that does not clip, products or sums in
+    a type of few bits."""
+    yield Changes(_wrapped, "wrap-around", PARTS)
+
+
+def _wrapped(case: Case) -> Iterator[Change]:
+    for position, op in _clipping(case):
+        step = Step(
+            FixedPointGrid(0.0, "down (floor)", op.low, op.high + 1, wrap=True),
+            case.steps[position].sources(position),
+        )
+        what = f"{step_name(case, position)}: numbers wrap around into {op.low:g} .. {op.high:g}, "
+        yield Change(f"{what}where they are clipped", "", {position: step}, key="wraps")
+    for ref, x in _integers(case):
+        for bits in _overflowing(x):
+            way = Map(f"wrapped around in {bits} bits", partial(_wrap, bits=bits), False)
+            yield from mapped(case, ref, way)
+
+
+@more("saturation")
+def clipped_integers(case: Case) -> Iterator[Changes]:
+    """Integers within a layer that are clipped at other ends: sums in a type of few bits, or a
+    quantiser's levels without the lowest one, or from another number on."""
+    yield Changes(_clipped, "saturation", PARTS)
+
+
+def _clipped(case: Case) -> Iterator[Change]:
+    for position, op in _clipping(case):
+        low, high = op.low, op.high
+        half = (high - low + 1) // 2
+        zero = -low - half  # unsigned levels for signed ones, or the reverse
+        for ends in ((low + 1, high), (0.0, high), (low, high - half), (low + zero, high + zero)):
+            step = replace(case.steps[position], op=ops.Clip(*map(float, ends)))
+            what = f"{step_name(case, position)}: numbers are clipped to {ends[0]:g} .. "
+            what += f"{ends[1]:g}, not to {low:g} .. {high:g}"
+            yield Change(what, "", {position: step}, key=("ends", ends))
+    for ref, x in _integers(case):
+        for bits in _overflowing(x):
+            top = 2.0 ** (bits - 1)
+            way = Map(f"clipped to {bits} bits", partial(np.clip, a_min=-top, a_max=top - 1), False)
+            yield from mapped(case, ref, way)
+
+
+@more("fixed-point")
+def shifted_integers(case: Case) -> Iterator[Changes]:
+    """Sums of integers that lose their last bits, as by a shift before the bias is added, and
+    factors of few bits."""
+    yield Changes(_shifted, "fixed-point", PARTS)
+
+
+def _shifted(case: Case) -> Iterator[Change]:
+    yield from _rounded_factors(case)
+    for ref, x in _integers(case):
+        if ref.step >= 0 and not isinstance(case.steps[ref.step].op, ops.Parameter | ops.Constant):
+            for bits in range(1, int(np.log2(np.abs(x).max()))):
+                for mode in ("down (floor)", "half up"):
+                    words = f"shifted by {bits} bits to the right and back, rounded {mode}"
+                    way = Map(words, FixedPointGrid(2.0**bits, mode).f, False)
+                    yield from mapped(case, ref, way)
+
+
+def _rounded_factors(case: Case) -> Iterator[Change]:
+    """The factor of sums of integers, as a multiple of the scale that these are divided by next,
+    with few bits."""
+    users = users_of(case)
+    for position, step in enumerate(case.steps):
+        scale = _divisor(case, position)
+        sums = None if scale is None else _behind_activations(case, step.sources(position)[0])
+        if scale is None or sums is None or not isinstance(case.steps[sums.step].op, ops.Mul):
+            continue
+        for factor in case.steps[sums.step].sources(sums.step):
+            if factor.step < 0 or case.words[factor.step] != "the factor":
+                continue
+            share = np.abs(case.values[factor.step][0]) / scale
+            for words, other in _of_few_bits(share):
+                made = Step(ops.Constant(other * scale), ())
+                what = f"{tensor_name(case, factor)} over the output's scale is {words}"
+                if len(users.get(factor, ())) == 1 and not np.array_equal(other, share):
+                    yield Change(what, "", {factor.step: made})
+
+
+def _divisor(case: Case, position: int) -> np.ndarray | None:
+    """What a step divides by that brings numbers to levels."""
+    step = case.steps[position]
+    if position >= len(case.words) or case.words[position] != "the number of steps":
+        return None
+    if isinstance(step.op, ops.Div):
+        return np.asarray(case.values[step.sources(position)[1].step][0])
+    if isinstance(step.op, InSteps):
+        return np.asarray(step.op.size, np.float64)
+    return None
+
+
+def _behind_activations(case: Case, ref: Ref) -> Ref | None:
+    """The tensor before what acts on each element of it alone."""
+    while ref.step >= 0 and isinstance(case.steps[ref.step].op, Elementwise):
+        sources = case.steps[ref.step].sources(ref.step)
+        if len(sources) != 1:
+            return ref
+        ref = sources[0]
+    return ref if ref.step >= 0 else None
+
+
+def _of_few_bits(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    exponent = np.floor(np.log2(x))
+    yield "rounded to a power of two", 2.0 ** np.rint(np.log2(x))
+    yield "the power of two below it", 2.0**exponent
+    for bits in (*range(4, 17), 24, 31):
+        yield f"rounded to {bits} fraction bits", np.rint(x * 2.0**bits) / 2.0**bits
+        unit = 2.0 ** (exponent + 1 - bits)
+        yield f"rounded to {bits} significant bits", np.rint(x / unit) * unit
+
+
+def _clipping(case: Case) -> Iterator[tuple[int, ops.Clip]]:
+    """The steps that clip to the numbers of a type."""
+    for position, op in case.having(ops.Clip):
+        if op.low is not None and op.high is not None:
+            levels = op.high - op.low + 1
+            if levels >= _LEAST and levels == int(levels) and op.low == int(op.low):
+                yield position, op
+
+
+def _integers(case: Case) -> Iterator[tuple[Ref, np.ndarray]]:
+    """The tensors of a quantised layer that hold whole numbers."""
+    quantises = any(step.op.quantizes for step in case.steps) or any(case.having(*_ROUNDED))
+    if not quantises and not any(map(by_integers, case.weights.values())):
+        return
+    for ref in tensors_of(case):
+        x = np.asarray(ref.of(case.inputs, case.values))
+        if x.dtype.kind in "fiu" and x.size > 1 and np.isfinite(x).all():
+            if np.abs(x).max() >= _LEAST and np.array_equal(x, np.rint(x)):
+                yield ref, x.astype(np.float64)
+
+
+def _overflowing(x: np.ndarray) -> Iterator[int]:
+    """The bits of signed types that do not hold all of these numbers, the usual types first."""
+    needed = int(np.floor(np.log2(np.abs(x).max()))) + 2
+    bits = [count for count in range(4, needed) if not _fits(x, count)]
+    yield from sorted(bits, key=lambda count: (count not in _USUAL, count))
+
+
+def _fits(x: np.ndarray, bits: int) -> bool:
+    return bool(x.min() >= -(2.0 ** (bits - 1)) and x.max() < 2.0 ** (bits - 1))
+
+
+def _wrap(x: np.ndarray, bits: int) -> np.ndarray:
+    half = 2.0 ** (bits - 1)
+    return np.asarray((x + half) % (2 * half) - half)
