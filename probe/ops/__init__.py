@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from probe.ops.quantize.qkeras_bits import *
     from probe.ops.quantize.qkeras_power_of_two import *
     from probe.ops.quantize.quantize_linear import *
+    from probe.ops.quantize.requantize import *
     from probe.ops.quantize.tf_fake_quantize import *
     from probe.ops.recurrent.conv_lstm import *
     from probe.ops.recurrent.packed_sequence import *
@@ -130,6 +131,7 @@ _FILES = {
     "quantize.qkeras_bits": "Mixing QuantizedBits QuantizedRelu Quantizer",
     "quantize.qkeras_power_of_two": "QuantizedPo2 QuantizedReluPo2",
     "quantize.quantize_linear": "DynamicQuantizeLinear QuantizeLinear",
+    "quantize.requantize": "ROUNDINGS Requantize SubtractZeroPoint fixed_point",
     "quantize.tf_fake_quantize": "NudgedFakeQuantize",
     "recurrent.conv_lstm": "ConvLSTM",
     "recurrent.packed_sequence": "Packed Unpacked",
