@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from probe.ops.linear.einsum_weight import *
     from probe.ops.linear.fourier import *
     from probe.ops.linear.im2col import *
+    from probe.ops.linear.integer_sums import *
     from probe.ops.linear.matmul import *
     from probe.ops.linear.transpose_conv import *
     from probe.ops.lookup.category_encoding import *
@@ -105,6 +106,7 @@ _FILES = {
     "linear.einsum_weight": "WeightedEinsum",
     "linear.fourier": "Fourier",
     "linear.im2col": "Col2Im Im2Col",
+    "linear.integer_sums": "IntegerConv IntegerConvTranspose IntegerMatMul",
     "linear.matmul": "MatMul",
     "linear.transpose_conv": "ConvTranspose",
     "lookup.category_encoding": "Bucketize Lookup OneHot",

@@ -23,10 +23,20 @@ class Grid:
     bits: int
     signed: bool = True
     zero_point: "np.ndarray | int" = 0
+    in_steps: bool = False
+    """Whether ``effective`` is ``integer - zero_point`` alone, which is what a layer multiplies
+    that computes in integers."""
 
     def integers(self, effective: "np.ndarray") -> "np.ndarray":
         """The int64 that stands for each value."""
-        return ((effective / self.scale).round() + self.zero_point).astype("int64")
+        steps = effective if self.in_steps else effective / self.scale
+        return (steps.round() + self.zero_point).astype("int64")
+
+    def numbers(self, effective: "np.ndarray") -> "np.ndarray":
+        """The real number that each value stands for."""
+        if self.in_steps:
+            return effective * self.scale
+        return effective
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,8 +79,8 @@ class Weight:
             return None
         import numpy as np  # noqa: PLC0415 - a listing does without it
 
-        size = np.broadcast_to(np.asarray(self.grid.scale, np.float64), self.effective.shape)
-        return self.to_op(size)
+        scale = 1.0 if self.grid.in_steps else self.grid.scale
+        return self.to_op(np.broadcast_to(np.asarray(scale, np.float64), self.effective.shape))
 
     def to_op(self, array: "np.ndarray") -> "np.ndarray":
         """Any array in the framework's layout, such as ``stored``, brought to the op's layout."""

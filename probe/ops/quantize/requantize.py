@@ -153,8 +153,7 @@ class Requantize(Elementwise):
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         shape = np.shape(self.multiplier)
         own = tuple(
-            i if size > 1 else 0
-            for i, size in zip(at[len(at) - len(shape) :], shape, strict=True)
+            i if size > 1 else 0 for i, size in zip(at[len(at) - len(shape) :], shape, strict=True)
         )
         words = f"Requantize: {self._words(own)}, {self._behind}"
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
