@@ -239,10 +239,10 @@ def _length(value: Any) -> int:
 
 
 @cache
-def _names(enum: type) -> dict[int, str]:
+def _names(enum: Any) -> dict[int, str]:
     return {code: name for name, code in vars(enum).items() if isinstance(code, int)}
 
 
 @cache
-def _defaults(kind: type) -> Mapping[str, Any]:
+def _defaults(kind: Any) -> Mapping[str, Any]:
     return {name: _plain(name, value) for name, value in vars(kind()).items()}
