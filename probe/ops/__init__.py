@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from probe.ops.normalization.rms_lp_norm import *
     from probe.ops.python_function import *
     from probe.ops.quantize.brevitas import *
+    from probe.ops.quantize.code_arithmetic import *
     from probe.ops.quantize.dynamic import *
     from probe.ops.quantize.fake_quantize import *
     from probe.ops.quantize.fixed_point import *
@@ -122,6 +123,7 @@ _FILES = {
     "normalization.rms_lp_norm": "LRN LpNormalization RMSNormalization",
     "python_function": "Recomputed",
     "quantize.brevitas": "FloatQuantize IntQuantize SignQuantize",
+    "quantize.code_arithmetic": "DivideRounded FunctionOfCodes QuantizeFloat SoftmaxOfCodes",
     "quantize.dynamic": "FLOAT8_TYPES AbsMaxQuantize Float8",
     "quantize.fake_quantize": "DynamicQuantize FakeQuantize",
     "quantize.fixed_point": "FixedPoint MiniFloat",

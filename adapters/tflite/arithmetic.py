@@ -1,0 +1,107 @@
+"""Which arithmetic an engine's kernel has: the one table of roundings by engine, operator and type.
+What is not in it is not known, and nothing is guessed."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.ops.quantize.requantize import fixed_point
+
+__all__ = ["ENGINES", "Kernel", "channels_rounded_singly", "requantize", "rounding"]
+
+ENGINES = ("xnnpack", "optimised", "reference", "tflm")
+_MEASURED = ("x86_64", "amd64", "i386", "i686")
+"""The machines whose kernels are in the table; those of others differ (NEON has its own)."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What computes a node."""
+
+    engine: str
+    """One of ENGINES, as it was asked for."""
+    machine: str = "x86_64"
+    """``platform.machine()``."""
+    delegated: bool = False
+    """Whether XNNPACK takes the node; under that engine the optimised kernels compute the rest."""
+
+    @property
+    def family(self) -> str:
+        """Whose kernel it is."""
+        if self.engine == "xnnpack" and not self.delegated:
+            return "optimised"
+        return self.engine
+
+
+def _row(
+    tflm: str, reference: str, optimised: str, xnnpack: str = ""
+) -> MappingProxyType[str, str]:
+    return MappingProxyType(
+        {"tflm": tflm, "reference": reference, "optimised": optimised, "xnnpack": xnnpack}
+    )
+
+
+_ROUNDINGS = {
+    ("CONV_2D", "int8"): _row("double", "double", "up", "fp32"),
+    ("CONV_2D, grouped", "int8"): _row("double", "double", "double", "fp32"),
+    ("DEPTHWISE_CONV_2D", "int8"): _row("double", "double", "up", "fp32"),
+    ("FULLY_CONNECTED", "int8"): _row("double", "single", "up", "fp32"),
+    ("TRANSPOSE_CONV", "int8"): _row("double", "double", "up", "fp32"),
+    ("MUL", "int8"): _row("double", "double", "double", "fp32"),
+    ("CONV_2D", "int16"): _row("reduced", "reduced", "reduced"),
+    ("CONV_2D, grouped", "int16"): _row("reduced", "reduced", "reduced"),
+    ("DEPTHWISE_CONV_2D", "int16"): _row("reduced", "reduced", "reduced"),
+    ("FULLY_CONNECTED", "int16"): _row("reduced", "single", "single"),
+    ("TRANSPOSE_CONV", "int16"): _row("reduced", "reduced", "reduced"),
+    ("MUL", "int16"): _row("double", "double", "double"),
+    ("MEAN", "int8"): _row("double", "double", "double", "single"),
+    ("MEAN of height and width", "int8"): _row("double", "double", "up", "single"),
+}
+"""(operator, type of its input) -> whose kernel -> rounding; "" where it has none."""
+
+
+def rounding(kernel: Kernel, operator: str, dtype: str) -> str:
+    """How a kernel brings sums to codes. Raises Undescribed where that is not known."""
+    if kernel.family in ("optimised", "xnnpack") and kernel.machine.lower() not in _MEASURED:
+        raise Undescribed(
+            f"the rounding of {operator} on {kernel.machine} is not known: the {kernel.family} "
+            f"kernels of x86-64 alone were measured"
+        )
+    known = _ROUNDINGS.get((operator, dtype), {}).get(kernel.family, "")
+    if not known:
+        raise Undescribed(
+            f"the rounding of {operator} of {dtype} in the {kernel.family} kernels is not known"
+        )
+    return known
+
+
+def channels_rounded_singly(kernel: Kernel, operator: str, dtype: str, channels: int) -> int:
+    """How many of the last channels a kernel brings to codes one at a time, rounding "double": the
+    optimised depthwise kernel takes the others eight at a time."""
+    if (kernel.family, operator, dtype) == ("optimised", "DEPTHWISE_CONV_2D", "int8"):
+        return channels % 8
+    return 0
+
+
+def requantize(
+    how: str,
+    scale: np.ndarray | float,
+    factor: np.ndarray | float,
+    zero_point: int,
+    limits: tuple[int, int],
+) -> ops.Requantize:
+    """The op for a scale; ``factor`` is the same as float32 arithmetic forms it."""
+    multiplier, shift = fixed_point(scale)
+    shape = np.shape(multiplier)
+    return ops.Requantize(
+        multiplier=multiplier,
+        shift=shift,
+        factor=np.broadcast_to(np.asarray(factor, np.float32), shape).copy(),
+        zero_point=zero_point,
+        low=limits[0],
+        high=limits[1],
+        rounding=how,
+    )

@@ -1,0 +1,137 @@
+"""Functions of one tensor: of floats, and of codes by the tables of the kernels."""
+
+from probe import ops
+from probe.description import Ref
+from probe.errors import Undescribed
+
+from ..arithmetic import requantize
+from ..describe import NodeBuilder, Operand, node
+
+__all__: list[str] = []
+
+_TABLES = {"LOGISTIC": "Sigmoid", "TANH": "Tanh"}
+
+
+@node("LOGISTIC", "TANH")
+def squashed(build: NodeBuilder, x: Operand) -> Ref:
+    function = _TABLES[build.node.operator]
+    if x.dtype == "float32":
+        return build.add(ops.Sigmoid() if function == "Sigmoid" else ops.Tanh(), x)
+    if x.dtype != "int8":
+        raise Undescribed(f"{build.node.operator} of {x.dtype} codes has no description")
+    if build.kernel.family == "tflm":
+        by = "gemmlowp"
+    else:
+        by = "float32"
+    low, high = build.limits
+    op = ops.FunctionOfCodes(
+        function=function,
+        step=float(x.scale),
+        zero_point=x.zero_point,
+        out_step=float(build.result.scale),
+        out_zero_point=build.result.zero_point,
+        low=low,
+        high=high,
+        by=by,
+    )
+    return build.add(op, x)
+
+
+@node("SOFTMAX")
+def softmax(build: NodeBuilder, x: Operand) -> Ref:
+    beta = float(build.get("beta", 1.0))
+    if x.dtype == "float32":
+        scaled = x if beta == 1.0 else build.add(ops.Mul(), x, beta)
+        return build.add(ops.Softmax(axis=-1), scaled)
+    if x.dtype != "int8":
+        raise Undescribed(f"SOFTMAX of {x.dtype} codes has no description")
+    by = "gemmlowp" if build.kernel.family in ("tflm", "reference") else "float32"
+    low, high = build.limits
+    op = ops.SoftmaxOfCodes(
+        step=float(x.scale),
+        beta=beta,
+        out_step=float(build.result.scale),
+        out_zero_point=build.result.zero_point,
+        low=low,
+        high=high,
+        by=by,
+    )
+    return build.add(op, x)
+
+
+_OF_FLOATS = {
+    "ABS": ops.Abs,
+    "CEIL": ops.Ceil,
+    "COS": ops.Cos,
+    "EXP": ops.Exp,
+    "FLOOR": ops.Floor,
+    "LOG": ops.Log,
+    "NEG": ops.Neg,
+    "ROUND": ops.Round,
+    "RSQRT": ops.Rsqrt,
+    "SIGN": ops.Sign,
+    "SIN": ops.Sin,
+    "SQRT": ops.Sqrt,
+    "SQUARE": ops.Square,
+}
+
+
+@node(*_OF_FLOATS)
+def of_floats(build: NodeBuilder, x: Operand) -> Ref:
+    if x.dtype != "float32":
+        raise Undescribed(f"{build.node.operator} of {x.dtype} has no description")
+    return build.add(_OF_FLOATS[build.node.operator](), x)
+
+
+@node("ELU")
+def elu(build: NodeBuilder, x: Operand) -> Ref:
+    if x.dtype != "float32":
+        raise Undescribed(f"ELU of {x.dtype} codes has no description")
+    return build.add(ops.Elu(alpha=1.0), x)
+
+
+@node("GELU")
+def gelu(build: NodeBuilder, x: Operand) -> Ref:
+    if x.dtype != "float32":
+        raise Undescribed(f"GELU of {x.dtype} codes has no description")
+    return build.add(ops.Gelu(approximate=bool(build.get("approximate", False))), x)
+
+
+_CLIPPED = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
+
+
+@node(*_CLIPPED)
+def clipped(build: NodeBuilder, x: Operand) -> Ref:
+    if x.dtype == "float32":
+        low, high = _CLIPPED[build.node.operator]
+        return build.add(ops.Relu() if high is None else ops.Clip(low=low, high=high), x)
+    raise Undescribed(f"{build.node.operator} of {x.dtype} codes has no description")
+
+
+@node("PRELU")
+def prelu(build: NodeBuilder, x: Operand, slope: Operand) -> Ref:
+    if x.dtype != "float32":
+        raise Undescribed(f"PRELU of {x.dtype} codes has no description")
+    zero = 0.0
+    positive = build.add(ops.Max(), x, zero)
+    negative = build.add(ops.Mul(), build.add(ops.Min(), x, zero), slope)
+    return build.add(ops.Add(), positive, negative)
+
+
+@node("LEAKY_RELU")
+def leaky_relu(build: NodeBuilder, x: Operand) -> Ref:
+    alpha = float(build.get("alpha", 0.0))
+    if x.dtype == "float32":
+        return build.add(ops.LeakyRelu(alpha=alpha), x)
+    return _leaky_codes(build, x, alpha)
+
+
+def _leaky_codes(build: NodeBuilder, x: Operand, alpha: float) -> Ref:
+    raise Undescribed(f"LEAKY_RELU of {x.dtype} codes has no description")
+
+
+@node("HARD_SWISH")
+def hard_swish(build: NodeBuilder, x: Operand) -> Ref:
+    if x.dtype == "float32":
+        return build.add(ops.HardSwish(), x)
+    raise Undescribed(f"HARD_SWISH of {x.dtype} codes has no description")
