@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from probe.errors import CannotOpen, MissingExtra, ProbeError, in_words
+from probe.errors import BadInput, CannotOpen, MissingExtra, ProbeError, in_words
 from probe.files.regular_file import exists, is_file, is_folder, open_file
 from probe.files.size_limits import too_much
 from probe.listing import Listing
@@ -22,7 +22,7 @@ from probe.process.extras import install
 
 __all__ = ["list_file", "open_model"]
 
-_EXTRAS = {".keras": "keras", ".torch": "torch", ".transformers": "transformers"}
+_EXTRAS = {name: name[1:] for name in (".keras", ".tflite", ".torch", ".transformers")}
 """Adapter -> the extra that installs its framework."""
 
 _RECORDING = "probe.recording"
@@ -39,6 +39,7 @@ def open_model(
     factory: Any = None,
     imports: Sequence[str] = (),
     device: str | None = None,
+    engine: str | None = None,
 ) -> Any:
     """A ``probe.model.Model`` of a path or a live object; CannotOpen, NotTrusted or MissingExtra
     with one sentence."""
@@ -46,9 +47,15 @@ def open_model(
     if device is not None:
         options["device"] = device
     if not isinstance(source, str | os.PathLike):
+        _refuse_engine(engine, "a live model")
         return _imported(_adapter_of_object(source)).open_model(source, **options)
     try:
-        return _imported(_adapter_of_file(Path(source))).open_model(source, **options)
+        adapter = _adapter_of_file(Path(source))
+        if adapter != ".tflite":
+            _refuse_engine(engine, str(source))
+        elif engine is not None:
+            options["engine"] = engine
+        return _imported(adapter).open_model(source, **options)
     except ProbeError:
         raise
     except Exception as error:  # no file is bad in a way that was foreseen everywhere
@@ -61,10 +68,15 @@ def list_file(path: str | os.PathLike[str]) -> Listing | None:
     Nothing that the file holds is run. Raises CannotOpen as ``open_model`` does.
     """
     adapter = _adapter_of_file(Path(path))
-    if adapter not in (".keras", ".transformers", _RECORDING):
+    if adapter not in (".keras", ".tflite", ".transformers", _RECORDING):
         return None
     found: Listing | None = _imported(adapter).list_file(path)
     return found
+
+
+def _refuse_engine(engine: str | None, what: str) -> None:
+    if engine is not None:
+        raise BadInput(f"engine= (--engine) chooses what runs a .tflite file, and {what} is none")
 
 
 def _imported(adapter: str) -> Any:
@@ -122,20 +134,14 @@ def _adapter_of_file(path: Path) -> str:
             if kind.startswith("."):
                 return kind
             raise CannotOpen(f"{path} is {kind}")
-    raise CannotOpen(f"{path} is not a Keras, PyTorch or ONNX file: {_words(head)}")
+    raise CannotOpen(f"{path} is not a Keras, PyTorch, ONNX or TFLite file: {_words(head)}")
 
 
 _KINDS: tuple[tuple[bytes, str], ...] = (
+    (rb".{4}TFL3", ".tflite"),
     (rb"\x89HDF\r\n\x1a\n", ".keras"),
     # A pickle of protocol 2 to 5: what torch.save wrote before 1.6.
     (rb"\x80[\x02-\x05]", ".torch"),
-    (
-        rb".{4}TFL3",
-        (
-            "a TensorFlow Lite model, which is not supported: open the Keras model it was "
-            "converted from"
-        ),
-    ),
     # ModelProto: field 1 is the IR version, 3 or more; then the producer's name, or another low
     # field.
     (rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", ".onnx"),

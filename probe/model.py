@@ -17,6 +17,7 @@ import numpy as np
 from probe.description.description import Description
 from probe.listing import Layer
 from probe.ops.step import Step
+from probe.ops.weight import Grid
 
 __all__ = [
     "AndEvery",
@@ -44,6 +45,7 @@ __all__ = [
     "SeesCalls",
     "Slot",
     "StopForward",
+    "TakesCodes",
     "Unloaded",
     "WorkedOut",
     "containers_of",
@@ -151,6 +153,11 @@ class Capture:
     changed: Callable[[], tuple[str, ...]] | None = None
     """Of a live module: which of its weights are not those any more that the call was made with,
     by name."""
+    input_grids: tuple[Grid | None, ...] = ()
+    """What the integers of each input stand for; None of numbers, and () where none stand for
+    others."""
+    output_grids: tuple[Grid | None, ...] = ()
+    """The same of the outputs."""
     held: "Held | None" = None
     """Of a call that comes from a file: what that has of it, which bounds what may be computed of
     it (``probe.evaluation.reference.bounded``)."""
@@ -197,12 +204,13 @@ class Part(NamedTuple):
 @dataclass(frozen=True)
 class InputSpec:
     """One input of a model as far as the model says: ``shape`` has None where a size is free;
-    ``high`` bounds indices."""
+    ``high`` bounds indices from above, and ``low`` from below codes that stand for numbers."""
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str = "float32"
     high: int | None = None
+    low: int = 0
 
 
 OnCall = Callable[[Capture], Sequence[np.ndarray] | None]
@@ -365,6 +373,17 @@ class Reads(Protocol):
     def tokens(self, text: str) -> dict[str, np.ndarray]:
         """The inputs by name that stand for a text, a batch of one. Raises BadInput where there is
         no tokenizer."""
+
+
+@runtime_checkable
+class TakesCodes(Protocol):
+    """What a model offers besides that takes integers which stand for real numbers."""
+
+    def coded(
+        self, arrays: Sequence[np.ndarray], layer: str = ""
+    ) -> tuple[tuple[np.ndarray, ...], str]:
+        """The inputs of the model, or of one layer, with the codes of real numbers in their place,
+        and in words what was done; "" where nothing was."""
 
 
 @runtime_checkable

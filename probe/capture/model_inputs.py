@@ -4,6 +4,7 @@ seed."""
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -31,6 +32,7 @@ from probe.model import (
     Reads,
     RecordedPass,
     Slot,
+    TakesCodes,
     recorded,
 )
 from probe.ops import Transpose
@@ -71,7 +73,18 @@ def bind(model: Model, x: Inputs | InputArgument, shape: Shape = None, seed: int
     x, words = _read(model, request.values, shape, seed)
     if x is None:
         return Bound(model, *draw(model, shape, seed))
-    return Bound(model, *_in_order(model, x, words))
+    arrays, words = _in_order(model, x, words)
+    return Bound(model, *_coded(model, arrays, words))
+
+
+def _coded(
+    model: Model, arrays: tuple[np.ndarray, ...], words: str, layer: str = ""
+) -> tuple[tuple[np.ndarray, ...], str]:
+    """The arrays as codes, where the model takes these in the place of real numbers."""
+    if not isinstance(model, TakesCodes):
+        return arrays, words
+    arrays, done = model.coded(arrays, layer)
+    return arrays, f"{words}, {done}" if done else words
 
 
 def _request(x: Inputs | InputArgument) -> InputArgument:
@@ -144,7 +157,7 @@ def bind_alone(
         several = list(x.values()) if isinstance(x, Mapping) else x
         arrays = tuple(as_arrays(several))
     _refuse_others(arrays)
-    return Bound(model, arrays, given_words(arrays, words))
+    return Bound(model, *_coded(model, arrays, given_words(arrays, words), layer))
 
 
 def _called(
@@ -503,10 +516,7 @@ def _shaped(model: Model, shape: Shape) -> tuple[InputSpec, ...]:
             f"({', '.join(spec.name for spec in specs)}); you gave {len(shapes)} "
             "shapes"
         )
-    return tuple(
-        InputSpec(spec.name, lengths, spec.dtype, spec.high)
-        for spec, lengths in zip(specs, shapes, strict=True)
-    )
+    return tuple(replace(spec, shape=lengths) for spec, lengths in zip(specs, shapes, strict=True))
 
 
 def _candidates(specs: Sequence[InputSpec]) -> Iterator[list[tuple[int, ...]]]:
@@ -526,9 +536,8 @@ def _drawn(rng: "np.random.Generator", spec: InputSpec, shape: tuple[int, ...]) 
             dtype = spec.dtype
         else:
             dtype = "int64"
-        return rng.integers(
-            0, spec.high or (256 if spec.dtype == "uint8" else 2), size=shape
-        ).astype(dtype)
+        high = spec.high or (256 if spec.dtype == "uint8" else 2)
+        return rng.integers(spec.low, high, size=shape).astype(dtype)
     if spec.dtype == "bool":
         return rng.integers(0, 2, size=shape).astype(bool)
     x = rng.normal(size=shape)

@@ -22,6 +22,7 @@ def open_model(
     factory: str | Callable[[], object] | None = None,
     imports: Sequence[str] = (),
     device: str | None = None,
+    engine: str | None = None,
 ) -> Model:
     """Opens a saved model, or wraps a live one.
 
@@ -36,18 +37,26 @@ def open_model(
             parameters of a Hugging Face directory read while they are needed. None: a file on the
             CPU (a large directory from the disk), a live model where it is. A live PyTorch module
             that is elsewhere is copied there.
+        engine: What runs a .tflite file: "xnnpack" (the default: LiteRT with its XNNPACK delegate),
+            "optimised" or "reference" (LiteRT's own kernels) or "tflm" (TensorFlow Lite for
+            Microcontrollers).
 
     Returns:
         The model: its ``layers``, and what the other functions take in place of a path.
 
     Raises:
         CannotOpen: The file is missing, broken, or of a kind that cannot be opened.
-        BadInput: There is no such device.
+        BadInput: There is no such device or engine.
         NotTrusted: The file holds code, and ``trust`` is not given.
         MissingExtra: The framework that the file needs is not installed.
     """
     model: Model = import_module("probe.adapters").open_model(
-        source, trust=trust, factory=factory, imports=tuple(imports), device=device
+        source,
+        trust=trust,
+        factory=factory,
+        imports=tuple(imports),
+        device=device,
+        engine=engine,
     )
     return model
 

@@ -10,6 +10,7 @@ import contextlib
 import faulthandler
 import gc
 import json
+import math
 import os
 import selectors
 import signal
@@ -21,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from probe.errors import BadInput, CannotOpen, NotTrusted, in_words
+from probe.errors import BadInput, CannotOpen, ForwardFailed, NotTrusted, ProbeError, in_words
 from probe.process.interrupts import MOMENT, held_back, interruptible, stop_here
 from probe.process.log_suppression import silenced
 
@@ -33,7 +34,7 @@ __all__ = ["limited"]
 _T = TypeVar("_T")
 
 _FORKS = sys.platform == "linux"
-_ERRORS = {cls.__name__: cls for cls in (BadInput, CannotOpen, NotTrusted)}
+_ERRORS = {cls.__name__: cls for cls in (BadInput, CannotOpen, ForwardFailed, NotTrusted)}
 _OUT_OF_MEMORY = 3
 """The exit status of a child that had no memory left to answer."""
 _WAITED, _BUSY = 5.0, 0.05
@@ -46,24 +47,29 @@ def limited(
     work: Callable[[], _T],
     what: str,
     *,
-    memory: int,
+    memory: float,
     seconds: float,
     prepare: Callable[[], object] = lambda: None,
+    error: type[ProbeError] = CannotOpen,
+    elsewhere: Callable[[], _T] | None = None,
 ) -> _T:
     """What the work gives, which must be of JSON's values: in a child that may take so many bytes
     more than this process has, and so many seconds of processor time.
 
-    ``prepare`` is called in the child alone. An error of ``work`` is raised here; CannotOpen where
-    it goes beyond a limit, with ``what`` it is doing, such as "reading FILE".
+    ``prepare`` is called in the child alone. An error of ``work`` is raised here; ``error`` where
+    it goes beyond a limit, with ``what`` it is doing, such as "reading FILE". ``elsewhere`` does
+    the work where no process can be forked, by default this one; who gives it has work that may
+    crash.
     """
+    otherwise = elsewhere or work
     if not _FORKS:
-        return work()
+        return otherwise()
     with held_back(), silenced(__name__):  # Python warns of forks where there are threads
         try:
             child, end = _started(partial(_in_the_child, work, what, memory, seconds, prepare))
         except OSError:  # no process more, or none of this size
             with interruptible():
-                return work()
+                return otherwise()
         try:
             with interruptible():
                 text, idle = _text(child, end, seconds)
@@ -79,8 +85,8 @@ def limited(
         value: _T = answer["value"]
         return value
     if idle and used < _BUSY * seconds:
-        return work()
-    raise CannotOpen(f"{what} {_exceeded(status, idle, memory, seconds)}")
+        return otherwise()
+    raise error(f"{what} {_exceeded(status, idle, memory, seconds, elsewhere is not None)}")
 
 
 def _started(answer: Callable[[int], NoReturn]) -> tuple[int, int]:
@@ -102,7 +108,7 @@ def _started(answer: Callable[[int], NoReturn]) -> tuple[int, int]:
 def _in_the_child(
     work: Callable[[], object],
     what: str,
-    memory: int,
+    memory: float,
     seconds: float,
     prepare: Callable[[], object],
     writing: int,
@@ -133,7 +139,7 @@ def _answer(work: Callable[[], object], what: str) -> dict[str, Any]:
         return {"error": CannotOpen.__name__, "sentence": f"{what} fails ({in_words(error)})"}
 
 
-def _confine(memory: int, seconds: float) -> None:
+def _confine(memory: float, seconds: float) -> None:
     gc.freeze()  # what is here already is not gone through, which would copy it
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGXCPU, signal.SIGABRT):
@@ -143,10 +149,13 @@ def _confine(memory: int, seconds: float) -> None:
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
     _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_CPU, max(1, round(seconds)))
+    if math.isfinite(seconds):
+        _lower(resource.RLIMIT_CPU, max(1, round(seconds)))
+    if math.isinf(memory):
+        return
     with contextlib.suppress(FileNotFoundError):  # without /proc it is not known what is taken
         pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[5])
-        _lower(resource.RLIMIT_DATA, pages * os.sysconf("SC_PAGE_SIZE") + memory)
+        _lower(resource.RLIMIT_DATA, pages * os.sysconf("SC_PAGE_SIZE") + int(memory))
 
 
 def _lower(kind: int, limit: int) -> None:
@@ -193,14 +202,18 @@ def _ended(child: int) -> tuple[int, float]:
     return status, usage.ru_utime + usage.ru_stime
 
 
-def _exceeded(status: int, idle: bool, memory: int, seconds: float) -> str:
+def _exceeded(status: int, idle: bool, memory: float, seconds: float, native: bool) -> str:
+    """``native`` says that the work may crash by itself, which may end as want of memory does."""
     if idle:
         return f"does not end within {_WAITED * seconds:.0f} s"
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if number == signal.SIGXCPU:
         return f"takes more than {seconds:.0f} s of processor time"
+    bound = "there is" if math.isinf(memory) else f"{int(memory) >> 20:,} MiB"
+    if number == signal.SIGABRT and native:
+        return f"crashes (SIGABRT), or takes more than {bound} of memory"
     if number in (signal.SIGABRT, signal.SIGKILL) or os.WEXITSTATUS(status) == _OUT_OF_MEMORY:
-        return f"takes more than {memory >> 20:,} MiB of memory"
+        return f"takes more than {bound} of memory"
     if number:
         return f"crashes ({signal.Signals(number).name})"
     return "ends without an answer"

@@ -1,0 +1,72 @@
+"""What a .tflite file says of its layers, inputs and outputs by itself."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from probe.listing import Layer
+from probe.model import InputSpec
+
+from .cut_out import readable
+from .dataflow import Dataflow, short
+from .describe import refusal
+from .schema import DTYPES, OMITTED, Tensor
+
+__all__ = ["layers", "names_of", "notes", "specs"]
+
+
+def names_of(flow: Dataflow, tensors: Iterable[int], outputs: bool = False) -> tuple[str, ...]:
+    """What inputs or outputs are called: as the signature has it, or else as the tensors are."""
+    named: dict[int, str] = {}
+    for signature in flow.model.signatures:
+        if signature.subgraph == 0:
+            entries = signature.outputs if outputs else signature.inputs
+            named |= {at: name for name, at in entries.items()}
+    names: list[str] = []
+    for at in tensors:
+        name = named.get(at) or short(flow.tensors[at].name) or f"tensor_{at}"
+        names.append(name if name not in names else f"{name}_{at}")
+    return tuple(names)
+
+
+def specs(flow: Dataflow) -> tuple[InputSpec, ...]:
+    taken = [at for at in flow.main.inputs if at != OMITTED]
+    return tuple(
+        _spec(name, flow.tensors[at]) for name, at in zip(names_of(flow, taken), taken, strict=True)
+    )
+
+
+def _spec(name: str, tensor: Tensor) -> InputSpec:
+    if not readable(tensor):
+        return InputSpec(name, _sizes(tensor), tensor.dtype)
+    kind = DTYPES[tensor.dtype]
+    spec = InputSpec(name, _sizes(tensor), kind.name)
+    if tensor.quantisation is None or not tensor.quantisation.scale.size or kind.kind not in "iu":
+        return spec
+    bounds = np.iinfo(kind)
+    return InputSpec(name, spec.shape, spec.dtype, high=int(bounds.max) + 1, low=int(bounds.min))
+
+
+def layers(flow: Dataflow) -> tuple[Layer, ...]:
+    found = []
+    for name, node in flow.nodes.items():
+        why = refusal(node)
+        shape = _sizes(flow.tensors[node.outputs[0]])
+        parties = () if why else ("numpy", "onnx")
+        found.append(Layer(name, node.kind, parties, why, shape, flow.parameters(node)))
+    return tuple(found)
+
+
+def notes(flow: Dataflow) -> tuple[str, ...]:
+    """What the listing does not show."""
+    others = [signature.key for signature in flow.model.signatures if signature.subgraph]
+    if not others:
+        return ()
+    return (
+        f"the signatures {', '.join(others)} have subgraphs of their own; the first subgraph is "
+        "what runs",
+    )
+
+
+def _sizes(tensor: Tensor) -> tuple[int | None, ...]:
+    return tuple(None if size < 0 else size for size in tensor.shape_signature)

@@ -1,0 +1,117 @@
+"""One run of a node as a capture: what it took and gave, and its description."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from probe.description import Description, Grid
+from probe.errors import Undescribed, describing
+from probe.model import Capture, Producer
+
+from .arithmetic import Kernel
+from .dataflow import Dataflow, short
+from .describe import describe_node
+from .effective import worked_out
+from .runs import Values
+from .schema import Node, Tensor, bits_of
+
+__all__ = ["capture", "grid_of"]
+
+
+def capture(
+    flow: Dataflow,
+    name: str,
+    node: Node,
+    values: Values,
+    made_by: Mapping[int, Producer],
+    kernel: Kernel,
+) -> Capture | None:
+    """None where the engine gave nothing of what the node computes."""
+    given = flow.given(node)
+    if not given or any(at not in values.arrays for at in given):
+        return None
+    taken = [at for at in flow.taken(node) if values.taken(at) is not None]
+    arrays = {at: values.arrays[at] for at in given} | {
+        at: array for at in taken if (array := values.taken(at)) is not None
+    }
+    description, why = _described(flow, node, arrays, taken, values, kernel)
+    outputs = tuple(arrays[at] for at in given)
+    return Capture(
+        name,
+        node.kind,
+        0,
+        tuple(arrays[at] for at in taken),
+        outputs,
+        _dtype(outputs, [arrays[at] for at in taken]),
+        description,
+        why,
+        notes=_notes(flow, node, values),
+        made_by=tuple(made_by.get(at) for at in taken),
+        input_names=tuple(short(flow.tensors[at].name) for at in taken),
+        input_grids=tuple(grid_of(flow.tensors[at]) for at in taken),
+        output_grids=tuple(grid_of(flow.tensors[at]) for at in given),
+    )
+
+
+def _described(
+    flow: Dataflow,
+    node: Node,
+    arrays: Mapping[int, np.ndarray],
+    taken: Sequence[int],
+    values: Values,
+    kernel: Kernel,
+) -> tuple[Description | None, str]:
+    if why := values.refused.get(node.index):
+        return None, why
+    handles = [at for at in node.inputs if at in flow.following and at not in taken]
+    if handles:
+        tensor = flow.tensors[handles[0]]
+        return None, f"its input {short(tensor.name)} of type {tensor.dtype} was not captured"
+    try:
+        with describing():
+            weights = worked_out(flow, node, values.arrays)
+            return describe_node(node, flow.main, arrays, taken, kernel, weights), ""
+    except Undescribed as error:
+        return None, str(error)
+
+
+def _notes(flow: Dataflow, node: Node, values: Values) -> tuple[str, ...]:
+    """What became of its state."""
+    notes = []
+    for at in dict.fromkeys(node.inputs):
+        before, after = values.before.get(at), values.arrays.get(at)
+        if before is None or after is None:
+            continue
+        changed = "changes it" if before.tobytes() != after.tobytes() else "leaves it as it is"
+        zeros = "is all zero" if not before.any() else "is not zero"
+        notes.append(
+            f"its state {short(flow.tensors[at].name)} {zeros} before the call, which {changed}"
+        )
+    return tuple(notes)
+
+
+def grid_of(tensor: Tensor) -> Grid | None:
+    """What the codes of a tensor stand for; None of a tensor of numbers."""
+    quantisation = tensor.quantisation
+    integers = tensor.dtype.startswith(("int", "uint"))
+    if quantisation is None or not integers or not quantisation.scale.size:
+        return None
+    around = (
+        ()
+        if quantisation.axis is None
+        else [-1 if axis == quantisation.axis else 1 for axis in range(len(tensor.shape))]
+    )
+    return Grid(
+        quantisation.scale.astype(np.float64).reshape(around),
+        bits_of(tensor.dtype),
+        not tensor.dtype.startswith("u"),
+        quantisation.zero_point.reshape(around),
+    )
+
+
+def _dtype(outputs: Sequence[np.ndarray], inputs: Sequence[np.ndarray]) -> str:
+    """The type that a node computes in."""
+    for array in (*outputs, *inputs):
+        if array.dtype.kind == "f":
+            return str(array.dtype.name)
+    return str(outputs[0].dtype.name)

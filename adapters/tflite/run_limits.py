@@ -1,0 +1,70 @@
+"""Which .tflite files are not run, and what a run may take."""
+
+import math
+from collections.abc import Iterable
+
+from probe import printable
+from probe.errors import CannotOpen, NotTrusted
+from probe.files.size_limits import most
+
+from .allowed_operators import ALLOWED
+from .cut_out import bytes_of
+from .run_in_child import Limits
+from .schema import Model
+
+__all__ = ["limits", "refuse_endless", "refuse_untrusted"]
+
+_SECONDS, _LOOPING = 120.0, 8.0
+"""Seconds of processor time that a run may take, and one whose subgraphs run as often as the model
+computes."""
+_TRUST = "--trust (trust=True) runs it"
+
+
+def refuse_untrusted(model: Model, what: str) -> None:
+    """Raises NotTrusted where a file wants code of others to be run, or other files to be read."""
+    nodes = [node for subgraph in model.subgraphs for node in subgraph.nodes]
+    custom = sorted({node.custom_code for node in nodes if node.operator == "CUSTOM"})
+    if custom:
+        raise NotTrusted(
+            f"{what} uses the custom operator {printable.several(map(repr, custom))}, which is "
+            f"code of a library of its own: {_TRUST}"
+        )
+    unknown = sorted({node.operator for node in nodes} - ALLOWED)
+    if unknown:
+        raise NotTrusted(
+            f"{what} uses the operator {printable.several(unknown)}, which is not among those that "
+            f"are known to compute from their tensors alone: {_TRUST}"
+        )
+    if model.external:
+        raise NotTrusted(f"{what} holds tensors in files beside it: {_TRUST}")
+
+
+def refuse_endless(model: Model, what: str) -> None:
+    """Raises CannotOpen where a subgraph runs itself."""
+    calls = {
+        subgraph.index: {at for node in subgraph.nodes for at in node.subgraphs}
+        for subgraph in model.subgraphs
+    }
+    left = dict(calls)
+    while ended := [at for at, called in left.items() if not called & left.keys()]:
+        for at in ended:
+            del left[at]
+    if left:
+        raise CannotOpen(
+            f"{what} has subgraphs that run themselves (number {_listed(left)}): it would not "
+            "finish"
+        )
+
+
+def limits(model: Model, fed: int, trusted: bool) -> Limits:
+    """What a run may take that is fed so many bytes."""
+    if trusted:
+        return Limits(math.inf, math.inf)
+    nodes = [node for subgraph in model.subgraphs for node in subgraph.nodes]
+    looping = any(node.subgraphs and node.operator != "CALL_ONCE" for node in nodes)
+    memory = most(len(model.content) + fed) + 2 * bytes_of(model)
+    return Limits(memory, _LOOPING if looping else _SECONDS)
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return printable.several(map(str, numbers))
