@@ -72,6 +72,7 @@ class Arguments(Given):
     fold: bool = False
     factory: str | None = None
     imports: tuple[str, ...] = ()
+    engine: str | None = None
     save: str | None = None
     script: str | None = None
     record: str | None = None
@@ -125,6 +126,7 @@ _OF_A_RUN = (
     "record",
     "html",
     "junit",
+    "engine",
     "quiet",
     "verbose",
 )

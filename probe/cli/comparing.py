@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from probe import command_line
 from probe.cli import settings
 from probe.cli.arguments import drawn, refuse_together
-from probe.cli.comparing_options import Comparing
+from probe.cli.comparing_options import Comparing, OfSide
 from probe.cli.opening import quiet
 from probe.cli.output import STATUS, no_empty_folder, say, write, written
 from probe.cli.status import status
@@ -52,9 +52,9 @@ def _compared(arguments: Comparing) -> int:
         from probe.model_comparison.compare import compare as compare_models
 
         with _advising("a"):
-            a = _opened(arguments.a, arguments.a_factory, arguments.a_imports, arguments)
+            a = _opened(arguments.a, arguments.a_opening, arguments)
         with _advising("b"):
-            b = _opened(arguments.b, arguments.b_factory, arguments.b_imports, arguments)
+            b = _opened(arguments.b, arguments.b_opening, arguments)
         with _advising():
             comparison = compare_models(
                 a,
@@ -124,13 +124,13 @@ def _advising(side: str = "") -> Iterator[None]:
 
 
 _SIDES = {"A: ": "a", "B: ": "b"}
-_OF_A_SIDE = re.compile(r"--(factory|import)\b")
+_OF_A_SIDE = re.compile(r"--(factory|import|engine)\b")
 """Options that either model has one of."""
 _OF_B = re.compile(r"--(input|replace)(?![\w-])")
 """Options that B has one of beside A's."""
 
 
-def _opened(path: str, factory: str | None, imports: tuple[str, ...], arguments: Comparing) -> Any:
+def _opened(path: str, opening: OfSide, arguments: Comparing) -> Any:
     """A model, or the path where it holds arrays alone."""
     from importlib import import_module
     from pathlib import Path
@@ -141,10 +141,10 @@ def _opened(path: str, factory: str | None, imports: tuple[str, ...], arguments:
     gc.disable()
     try:
         return import_module("probe.adapters").open_model(
-            path, trust=arguments.trust, factory=factory, imports=imports, device=arguments.device
+            path, trust=arguments.trust, device=arguments.device, **opening
         )
     except CannotOpen:
-        own = factory is not None or imports  # what is for this side alone
+        own = any(opening.values())  # what is for this side alone
         arrays = path.endswith(".npz") or (is_folder(path) and any(Path(path).rglob("*.npy")))
         if arrays and not own:
             return path
@@ -158,8 +158,8 @@ def _as_opened(comparison: "ModelComparison", arguments: Comparing) -> "ModelCom
     from probe.cli.given_input import words_of_input
 
     trust, device = arguments.trust, arguments.device
-    a = command_line.opening(arguments.a_factory, arguments.a_imports, trust, device)
-    b = command_line.opening(arguments.b_factory, arguments.b_imports, trust, device)
+    a = command_line.opening(trust=trust, device=device, **arguments.a_opening)
+    b = command_line.opening(trust=trust, device=device, **arguments.b_opening)
     inputs = {"x": words_of_input(arguments)}
     if arguments.input_b is not None:
         inputs["x_b"] = ["--input", arguments.input_b]

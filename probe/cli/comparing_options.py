@@ -1,6 +1,7 @@
 """What can be given to ``probe compare A B``: its arguments and options."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import click
 
@@ -8,7 +9,15 @@ from probe.cli.arguments import Given
 from probe.cli.option_values import shapes
 from probe.cli.options import options_of, replace_option
 
-__all__ = ["Comparing", "parameters"]
+__all__ = ["Comparing", "OfSide", "parameters"]
+
+
+class OfSide(TypedDict):
+    """What opens one of the two models alone."""
+
+    factory: str | None
+    imports: tuple[str, ...]
+    engine: str | None
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,18 @@ class Comparing(Given):
     b_factory: str | None = None
     a_imports: tuple[str, ...] = ()
     b_imports: tuple[str, ...] = ()
+    a_engine: str | None = None
+    b_engine: str | None = None
+
+    @property
+    def a_opening(self) -> OfSide:
+        """What opens A alone."""
+        return {"factory": self.a_factory, "imports": self.a_imports, "engine": self.a_engine}
+
+    @property
+    def b_opening(self) -> OfSide:
+        """What opens B alone."""
+        return {"factory": self.b_factory, "imports": self.b_imports, "engine": self.b_engine}
 
 
 def parameters() -> list[click.Parameter]:
@@ -115,6 +136,8 @@ def _how_models_are_opened() -> list[click.Option]:
         _factory("b"),
         _import("a"),
         _import("b"),
+        _engine("a"),
+        _engine("b"),
         click.Option(
             ["--device"], metavar="cuda|mps|cpu", help="Where both models run.  [default: cpu]"
         ),
@@ -157,4 +180,12 @@ def _import(model: str) -> click.Option:
         multiple=True,
         metavar="MODULE",
         help=f"Python module to import before {model.upper()} is opened.",
+    )
+
+
+def _engine(model: str) -> click.Option:
+    return click.Option(
+        [f"--{model}-engine"],
+        metavar="NAME",
+        help=f"What runs {model.upper()}, a .tflite file: xnnpack, optimised, reference or tflm.",
     )

@@ -62,6 +62,7 @@ def opened(arguments: Arguments) -> "Model":
                 factory=arguments.factory,
                 imports=arguments.imports,
                 device=arguments.device,
+                engine=arguments.engine,
             )
     finally:
         gc.freeze()

@@ -220,6 +220,12 @@ _GROUPS: dict[str, list[click.Option]] = {
             "of a Hugging Face directory stay on the disk.  [default: cpu]",
         ),
         click.Option(
+            ["--engine"],
+            metavar="NAME",
+            help="What runs a .tflite file: xnnpack, optimised or reference (LiteRT), or tflm "
+            "(TensorFlow Lite for Microcontrollers).  [default: xnnpack]",
+        ),
+        click.Option(
             ["--trust"],
             is_flag=True,
             help="Allow code embedded in the file to run (trusted files only).",

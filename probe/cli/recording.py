@@ -64,7 +64,8 @@ def from_recording(arguments: Arguments) -> Arguments:
     """The same question to the recording that is written for it."""
     _recorded(arguments)
     plain = Arguments(model="")
-    opening = ("input", "text", "shape", "arg", "factory", "imports", "device", "trust")
+    given = ("input", "text", "shape", "arg")
+    opening = (*given, "factory", "imports", "device", "engine", "trust")
     same = {name: getattr(plain, name) for name in opening}
     return replace(arguments, model=str(arguments.record), record=None, **same)
 

@@ -4,7 +4,6 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..arithmetic import requantize
 from ..describe import NodeBuilder, Operand, node
 
 __all__: list[str] = []

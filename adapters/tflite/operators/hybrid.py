@@ -3,9 +3,6 @@ in each call."""
 
 from typing import Any
 
-import numpy as np
-
-from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
