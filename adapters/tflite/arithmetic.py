@@ -57,8 +57,9 @@ _ROUNDINGS = {
     ("FULLY_CONNECTED", "int16"): _row("reduced", "single", "single"),
     ("TRANSPOSE_CONV", "int16"): _row("reduced", "reduced", "reduced"),
     ("MUL", "int16"): _row("double", "double", "double"),
-    ("MEAN", "int8"): _row("double", "double", "double", "single"),
-    ("MEAN of height and width", "int8"): _row("double", "double", "up", "single"),
+    ("MEAN", "int8"): _row("double", "double", "double"),
+    ("MEAN of height and width", "int8"): _row("double", "double", "up"),
+    ("SUM", "int8"): _row("double", "", ""),
 }
 """(operator, type of its input) -> whose kernel -> rounding; "" where it has none."""
 
@@ -78,11 +79,14 @@ def rounding(kernel: Kernel, operator: str, dtype: str) -> str:
     return known
 
 
+_BLOCKS = {("DEPTHWISE_CONV_2D", "int8"): 8, ("MEAN of height and width", "int8"): 16}
+
+
 def channels_rounded_singly(kernel: Kernel, operator: str, dtype: str, channels: int) -> int:
-    """How many of the last channels a kernel brings to codes one at a time, rounding "double": the
-    optimised depthwise kernel takes the others eight at a time."""
-    if (kernel.family, operator, dtype) == ("optimised", "DEPTHWISE_CONV_2D", "int8"):
-        return channels % 8
+    """How many of the last channels a kernel brings to codes one at a time, rounding "double": some
+    of the optimised ones take the others in blocks, rounding "up"."""
+    if kernel.family == "optimised":
+        return channels % _BLOCKS.get((operator, dtype), 1)
     return 0
 
 

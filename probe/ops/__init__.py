@@ -123,7 +123,9 @@ _FILES = {
     "normalization.rms_lp_norm": "LRN LpNormalization RMSNormalization",
     "python_function": "Recomputed",
     "quantize.brevitas": "FloatQuantize IntQuantize SignQuantize",
-    "quantize.code_arithmetic": "DivideRounded FunctionOfCodes QuantizeFloat SoftmaxOfCodes",
+    "quantize.code_arithmetic": (
+        "DivideRounded FunctionOfCodes QuantizeFloat ScaleInFloat32 SoftmaxOfCodes"
+    ),
     "quantize.dynamic": "FLOAT8_TYPES AbsMaxQuantize Float8",
     "quantize.fake_quantize": "DynamicQuantize FakeQuantize",
     "quantize.fixed_point": "FixedPoint MiniFloat",

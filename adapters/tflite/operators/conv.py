@@ -9,9 +9,10 @@ from probe.description import Ref, Weight
 from probe.errors import Undescribed
 from probe.ops.window.same_padding import same_padding
 
-from ..arithmetic import channels_rounded_singly, requantize, rounding
+from ..arithmetic import requantize, rounding
 from ..describe import NodeBuilder, Operand, node
 from .activations import activated, code_range
+from .blocks import in_blocks
 from .hybrid import convolved_dynamically
 
 __all__ = ["channels_first", "channels_last", "geometry", "held_weight", "sum_scales"]
@@ -123,29 +124,7 @@ def _convolution(
     y = build.add(sums, channels_first(build, build.steps_of(x)))
     scale, factor = sum_scales(build, x, kernel, 2)
     op = requantize(how, scale, factor, build.result.zero_point, code_range(build))
-    rest = channels_rounded_singly(build.kernel, operator, x.dtype, len(weight.value))
-    return channels_last(build, _in_parts(build, y, op, len(weight.value) - rest))
-
-
-def _in_parts(build: NodeBuilder, y: Ref, op: ops.Requantize, blocks: int) -> Ref:
-    """The op, with the channels behind the first ``blocks`` rounded twice."""
-    channels = build.result.shape[3]
-    if blocks == channels:
-        return build.add(op, y)
-
-    def part(first: int, end: int, how: str) -> Ref:
-        own = {
-            name: value if value.size == 1 else value[first:end]
-            for name in ("multiplier", "shift", "factor")
-            for value in [getattr(op, name)]
-        }
-        cut = ops.Slice(starts=(0, first, 0, 0), stops=(None, end, None, None))
-        return build.add(replace(op, rounding=how, **own), build.add(cut, y))
-
-    rest = part(blocks, channels, "double")
-    if not blocks:
-        return rest
-    return build.add(ops.Concat(axis=1), part(0, blocks, op.rounding), rest)
+    return channels_last(build, in_blocks(build, y, op, operator, x.dtype, 1))
 
 
 @node("TRANSPOSE_CONV")

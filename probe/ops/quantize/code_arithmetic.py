@@ -17,7 +17,7 @@ from probe.ops.quantize.gemmlowp import (
 )
 from probe.ops.quantize.requantize import fixed_point
 
-__all__ = ["DivideRounded", "FunctionOfCodes", "QuantizeFloat", "SoftmaxOfCodes"]
+__all__ = ["DivideRounded", "FunctionOfCodes", "QuantizeFloat", "ScaleInFloat32", "SoftmaxOfCodes"]
 
 _INT64, _FLOAT32, _FLOAT64 = 7, 1, 11
 """Of onnx.TensorProto."""
@@ -117,6 +117,36 @@ class QuantizeFloat(Elementwise):
         if slack is None:
             return (np.zeros(y.shape),)
         return (spread(self.f, x, y, slack),)
+
+
+@dataclass(frozen=True, eq=False)
+class ScaleInFloat32(Elementwise):
+    """clip(round(x * factor + bias), low, high) in float32, halves to even: XNNPACK's way from sums
+    to codes where the zero point is added before it rounds."""
+
+    factor: float
+    bias: float
+    low: int
+    high: int
+    quantizes = True
+    roundings = 0
+
+    def f(self, x: np.ndarray) -> np.ndarray:
+        product = x.astype(np.float32) * np.float32(self.factor) + np.float32(self.bias)
+        return np.clip(np.rint(product), self.low, self.high).astype(np.int64)
+
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
+        narrow = graph.op("Cast", inputs[0], to=_FLOAT32)
+        product = graph.op("Mul", narrow, graph.const(np.float32(self.factor)))
+        moved = graph.op("Round", graph.op("Add", product, graph.const(np.float32(self.bias))))
+        ends = graph.const(float(self.low)), graph.const(float(self.high))
+        return (graph.op("Cast", graph.op("Clip", moved, *ends), to=_INT64),)
+
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
+        if slack is None:
+            return (np.zeros(y.shape),)
+        return (spread(self.f, x.astype(np.float64), y, slack),)
 
 
 @dataclass(frozen=True, eq=False)
