@@ -16,6 +16,7 @@ import numpy as np
 from probe.description import (
     Builder,
     Description,
+    Grid,
     Ref,
     Site,
     Step,
@@ -55,10 +56,18 @@ def composed(container: Capture, reached: Collection[int] | None = None) -> Capt
         why="",
         made_by=tuple(build.makers),
         input_names=tuple(build.names) if any(build.names) else (),
+        input_grids=_with_others(container.input_grids, len(build.inputs)),
         parts=tuple(build.live),
         notes=(*container.notes, *build.notes()),
         alone=None,
     )
+
+
+def _with_others(grids: tuple[Grid | None, ...], count: int) -> tuple[Grid | None, ...]:
+    """Those of the container's own inputs, and none of what its calls take beside them."""
+    if not any(grids):
+        return ()
+    return (*grids, *[None] * (count - len(grids)))
 
 
 def _undescribed(container: Capture) -> str:

@@ -40,6 +40,8 @@ def segment(whole: Capture, first: Capture, last: Capture) -> Capture:
         notes=(),
         made_by=first.made_by,
         input_names=first.input_names,
+        input_grids=first.input_grids,
+        output_grids=last.output_grids,
         line=None,
         results=results,
         fixed_results=last.fixed_results,

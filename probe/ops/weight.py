@@ -27,6 +27,13 @@ class Grid:
     """Whether ``effective`` is ``integer - zero_point`` alone, which is what a layer multiplies
     that computes in integers."""
 
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the largest integer."""
+        if self.signed:
+            return -(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1
+        return 0, (1 << self.bits) - 1
+
     def integers(self, effective: "np.ndarray") -> "np.ndarray":
         """The int64 that stands for each value."""
         steps = effective if self.in_steps else effective / self.scale

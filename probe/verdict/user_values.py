@@ -14,6 +14,7 @@ from probe.model import Capture
 from probe.numerics.precision import precision_of
 from probe.verdict.ladder import judged
 from probe.verdict.options import Yours
+from probe.verdict.user_codes import coded, codes_of
 
 __all__ = ["UserOutputs", "held_against_numpy", "outputs_of"]
 
@@ -31,6 +32,20 @@ class UserOutputs:
 
 
 def outputs_of(yours: Yours, capture: Capture) -> UserOutputs:
+    """The user's values as outputs of the call, whose codes they are where it gives codes."""
+    mine = _as_outputs(yours, capture)
+    outputs, digits, notes = list(mine.outputs), mine.digits, mine.notes
+    for place, (values, grid) in enumerate(zip(mine.outputs, capture.output_grids, strict=False)):
+        if values is None or grid is None:
+            continue
+        slack = 0.0 if place else digits
+        outputs[place], slack, words = codes_of(values, grid, slack)
+        notes = (*notes, words)
+        digits = digits if place else slack
+    return replace(mine, outputs=tuple(outputs), digits=digits, notes=notes)
+
+
+def _as_outputs(yours: Yours, capture: Capture) -> UserOutputs:
     values, count = yours.values, len(capture.outputs)
     shape = capture.outputs[0].shape if capture.outputs else ()
     if isinstance(values, Partial):
@@ -83,7 +98,7 @@ def held_against_numpy(
     """
     notes, bounds = tuple[str, ...](), framework.party.bounds
     if yours.inputs is not None and capture.description is not None:
-        layer = recomputed_call(capture, yours.inputs)
+        layer = recomputed_call(capture, coded(yours.inputs, capture.input_grids))
         bounds = Bounds(layer, bounds.precision)
         notes = ("your output is compared with NumPy run on your own values of the layer's input",)
     result = _user(
