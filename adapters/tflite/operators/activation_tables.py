@@ -1,10 +1,13 @@
 """Functions of one tensor: of floats, and of codes by the tables of the kernels."""
 
+import numpy as np
+
 from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..describe import NodeBuilder, Operand, node
+from .activations import code_range
 
 __all__: list[str] = []
 
@@ -93,7 +96,7 @@ def elu(build: NodeBuilder, x: Operand) -> Ref:
 def gelu(build: NodeBuilder, x: Operand) -> Ref:
     if x.dtype != "float32":
         raise Undescribed(f"GELU of {x.dtype} codes has no description")
-    return build.add(ops.Gelu(approximate=bool(build.get("approximate", False))), x)
+    return build.add(ops.Gelu(approximate="tanh" if build.get("approximate", False) else "none"), x)
 
 
 _CLIPPED = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
@@ -104,7 +107,16 @@ def clipped(build: NodeBuilder, x: Operand) -> Ref:
     if x.dtype == "float32":
         low, high = _CLIPPED[build.node.operator]
         return build.add(ops.Relu() if high is None else ops.Clip(low=low, high=high), x)
-    raise Undescribed(f"{build.node.operator} of {x.dtype} codes has no description")
+    if build.kernel.family == "xnnpack":
+        raise Undescribed(f"{build.node.operator} of {x.dtype} codes in XNNPACK is not known")
+    if build.kernel.family == "tflm" and build.node.operator == "RELU6":
+        low, high = code_range(build, "RELU6", x)  # TFLM clamps the input's codes, and no more
+        above = build.add(ops.Max(), build.add(ops.Cast(to="int64"), x), np.int64(low))
+        return build.add(ops.Min(), above, np.int64(high))
+    share = np.float64(np.float32(x.scale / build.result.scale))
+    limits = code_range(build, build.node.operator)
+    op = requantize("double", share, share, build.result.zero_point, limits)
+    return build.add(op, build.steps_of(x))
 
 
 @node("PRELU")
@@ -126,11 +138,46 @@ def leaky_relu(build: NodeBuilder, x: Operand) -> Ref:
 
 
 def _leaky_codes(build: NodeBuilder, x: Operand, alpha: float) -> Ref:
-    raise Undescribed(f"LEAKY_RELU of {x.dtype} codes has no description")
+    """One multiplier where x is positive, another where it is not."""
+    out, low_high = build.result, build.limits
+    steps = build.steps_of(x)
+    plain = np.float32(x.scale / out.scale)
+    bent = np.float32(np.float32(x.scale * np.float32(alpha)) / out.scale)
+    branches = []
+    widths = np.float64(x.scale) / np.float64(out.scale)
+    tflm = build.kernel.family == "tflm"
+    for scale, wide in ((plain, widths), (bent, widths * np.float64(np.float32(alpha)))):
+        if build.kernel.family == "xnnpack":
+            op = ops.Requantize(
+                multiplier=np.rint(np.float32(256) * scale).astype(np.int64),
+                shift=np.asarray(23),
+                factor=np.asarray(scale),
+                zero_point=out.zero_point,
+                low=low_high[0],
+                high=low_high[1],
+                rounding="single",
+            )
+        else:
+            op = requantize(
+                "double", wide if tflm else np.float64(scale), scale, out.zero_point, low_high
+            )
+        branches.append(build.add(op, steps))
+    positive = build.add(ops.GreaterOrEqual(), steps, np.int64(0))
+    return build.add(ops.Where(), positive, *branches)
 
 
 @node("HARD_SWISH")
 def hard_swish(build: NodeBuilder, x: Operand) -> Ref:
     if x.dtype == "float32":
         return build.add(ops.HardSwish(), x)
-    raise Undescribed(f"HARD_SWISH of {x.dtype} codes has no description")
+    if x.dtype != "int8":
+        raise Undescribed(f"HARD_SWISH of {x.dtype} codes has no description")
+    low, high = build.limits
+    op = ops.HardSwishOfCodes(
+        step=float(x.scale),
+        out_step=float(build.result.scale),
+        zero_point=build.result.zero_point,
+        low=low,
+        high=high,
+    )
+    return build.add(op, build.steps_of(x))

@@ -10,7 +10,7 @@ from probe.description import Ref
 from ..arithmetic import channels_rounded_singly
 from ..describe import NodeBuilder
 
-__all__ = ["in_blocks"]
+__all__ = ["in_blocks", "in_flat_blocks"]
 
 
 def in_blocks(
@@ -36,6 +36,23 @@ def in_blocks(
     if not blocks:
         return rest
     return build.add(ops.Concat(axis=axis), part(0, blocks, op.rounding), rest)
+
+
+def in_flat_blocks(build: NodeBuilder, x: Ref, block: int, op: ops.Op, rest: ops.Op) -> Ref:
+    """The op on the elements in their order in memory, and another one on those behind the last
+    whole block."""
+    count = build.result.array.size
+    cut = count - count % block
+    if cut == count:
+        return build.add(op, x)
+    if not cut:
+        return build.add(rest, x)
+    flat = build.add(ops.Reshape(shape=(-1,)), x)
+    parts = (
+        build.add(op, build.add(ops.Slice(starts=(0,), stops=(cut,)), flat)),
+        build.add(rest, build.add(ops.Slice(starts=(cut,), stops=(None,)), flat)),
+    )
+    return build.reshaped(build.add(ops.Concat(axis=0), *parts))
 
 
 _BY_CHANNEL = ("multiplier", "shift", "factor")

@@ -17,7 +17,14 @@ from probe.ops.quantize.gemmlowp import (
 )
 from probe.ops.quantize.requantize import fixed_point
 
-__all__ = ["DivideRounded", "FunctionOfCodes", "QuantizeFloat", "ScaleInFloat32", "SoftmaxOfCodes"]
+__all__ = [
+    "DivideRounded",
+    "FunctionOfCodes",
+    "HardSwishOfCodes",
+    "QuantizeFloat",
+    "ScaleInFloat32",
+    "SoftmaxOfCodes",
+]
 
 _INT64, _FLOAT32, _FLOAT64 = 7, 1, 11
 """Of onnx.TensorProto."""
@@ -74,6 +81,10 @@ class QuantizeFloat(Elementwise):
     by_reciprocal: bool = False
     quantizes = True
     roundings = 0
+
+    @property
+    def pointwise(self) -> bool:
+        return False  # it gives integers, whatever it is given
 
     def summary(self, inputs: tuple[np.ndarray, ...]) -> str:
         ties = "halves away from zero" if self.rounding == "away" else "halves to even"
@@ -322,3 +333,82 @@ class SoftmaxOfCodes(Op):
 
     def influence(self, mask: np.ndarray, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=-1, keepdims=True), mask.shape),)
+
+
+@dataclass(frozen=True, eq=False)
+class HardSwishOfCodes(Elementwise):
+    """Codes of x * relu6(x + 3) / 6, of codes less the zero point, with 16 bits of fixed point
+    (reference_ops::HardSwish)."""
+
+    step: float
+    out_step: float
+    zero_point: int
+    low: int
+    high: int
+    quantizes = True
+    roundings = 0
+
+    def _multipliers(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Multiplier of 15 bits and exponent, of the output and of the gate."""
+        fine = np.float32(1 / 128) * np.float32(self.step)
+        scales = fine / np.float32(self.out_step), fine / np.float32(3 / 32768)
+        return tuple(map(_of_15_bits, scales))  # type: ignore[return-value]
+
+    def f(self, x: np.ndarray) -> np.ndarray:
+        fine = np.rint(x).astype(np.int64) * 128
+        (outer, shift), (inner, exponent) = self._multipliers()
+        value = times(fine, outer, 15)
+        gate = np.clip(fine << max(exponent - 1, 0), -32768, 32767)
+        gate = times(gate, inner, 15)
+        if exponent > 0:
+            gate = np.clip(gate << 1, -32768, 32767)
+        if exponent < 0:
+            gate = rounded_quotient(gate, -exponent)
+        gate = (gate + 32768) >> 1
+        product = np.sign(gate * value) * (np.abs(gate * value) >> 15)
+        code = rounded_quotient(product, max(-shift, 0)) + self.zero_point
+        return np.clip(code, self.low, self.high)
+
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
+        (outer, shift), (inner, exponent) = self._multipliers()
+        x = graph.op("Cast", inputs[0], to=_INT64)
+        fine = graph.op("Mul", x, graph.const(128))
+        ends = graph.const(-32768), graph.const(32767)
+        value = _floor_quotient(graph, graph.op("Mul", fine, graph.const(outer)), 15)
+        gate = graph.op(
+            "Clip", graph.op("Mul", fine, graph.const(2 ** max(exponent - 1, 0))), *ends
+        )
+        gate = _floor_quotient(graph, graph.op("Mul", gate, graph.const(inner)), 15)
+        if exponent > 0:
+            gate = graph.op("Clip", graph.op("Mul", gate, graph.const(2)), *ends)
+        if exponent < 0:
+            gate = _away_quotient(graph, gate, -exponent)
+        raised = graph.op("Div", graph.op("Add", gate, graph.const(32768)), graph.const(2))
+        product = graph.op("Div", graph.op("Mul", raised, value), graph.const(32768))
+        near = _away_quotient(graph, product, max(-shift, 0))
+        code = graph.op("Add", near, graph.const(self.zero_point))
+        return (graph.op("Clip", code, graph.const(self.low), graph.const(self.high)),)
+
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
+        if slack is None:
+            return (np.zeros(y.shape),)
+        return (spread(self.f, x.astype(np.float64), y, slack),)
+
+
+def _of_15_bits(scale: np.float32) -> tuple[int, int]:
+    multiplier, shift = fixed_point(float(scale))
+    return min((int(multiplier) + (1 << 15)) >> 16, 32767), int(shift)
+
+
+def _floor_quotient(graph: Graph, x: str, bits: int) -> str:
+    """x / 2^bits, halves up."""
+    raised = graph.op("Add", x, graph.const(1 << (bits - 1)))
+    unit = graph.const(1 << bits)
+    return graph.op("Div", graph.op("Sub", raised, graph.op("Mod", raised, unit)), unit)
+
+
+def _away_quotient(graph: Graph, x: str, bits: int) -> str:
+    """x / 2^bits, halves away from zero."""
+    size = graph.op("Add", graph.op("Abs", x), graph.const((1 << bits) // 2))
+    return graph.op("Mul", graph.op("Sign", x), graph.op("Div", size, graph.const(1 << bits)))
