@@ -8,7 +8,7 @@ import numpy as np
 
 from probe import printable
 from probe.comparison.compare import PARTIES, Comparison
-from probe.ops.weight import Weight
+from probe.ops.weight import Grid, Weight
 from probe.report.as_json import to_json
 from probe.report.effect import Effect
 from probe.report.saving import save
@@ -128,6 +128,14 @@ class Report:
     """The steps: each op by name, and in words."""
     parameters: tuple[dict[str, Any], ...] = ()
     """For each op what it does beside its weights, by name: strides, pads, epsilon, gates, ..."""
+    numbers: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Of a layer that gives codes: what its steps compute with beside the weights, whole, by step
+    and name, such as "requantize_multiplier"."""
+    input_grids: tuple[Grid | None, ...] = ()
+    """What the integers of each input stand for; None of numbers, and () where none stand for
+    others."""
+    output_grids: tuple[Grid | None, ...] = ()
+    """The same of the outputs."""
     calls: tuple[str, ...] = ()
     """Of a layer that is composed of several calls: which of them each op is part of, named from
     the layer."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from probe import printable
 from probe.comparison.compare import PARTIES, Comparison
+from probe.ops.weight import Grid
 from probe.report.parameters import as_text
 from probe.report.summaries import Summary, WeightSummary
 from probe.report.weight_part import in_words
@@ -252,19 +253,39 @@ def _layer(report: "Report", every: bool) -> Block:
     for i, x in enumerate(report.inputs):
         label = "input" if len(report.inputs) == 1 else f"input {i}"
         how = _from(report.how) if not i and report.how else ""
-        lines.append(
-            Line(label, f"{_axes(x.shape, () if i else report.input_axes)} {x.dtype}{how}")
-        )
+        shape = _axes(x.shape, () if i else report.input_axes)
+        lines.append(Line(label, f"{shape} {x.dtype}{_codes(report.input_grids, i)}{how}"))
     first = next(iter(report.outputs.values()))
     for i, y in enumerate(arrays(first)):
         if y is not None:
             label = report.output_name(i) if isinstance(first, tuple) else "output"
             kind = report.dtype if y.dtype.kind == "f" else y.dtype
-            lines.append(Line(label, f"{_axes(y.shape, () if i else report.output_axes)} {kind}"))
+            shape = _axes(y.shape, () if i else report.output_axes)
+            lines.append(Line(label, f"{shape} {kind}{_codes(report.output_grids, i)}"))
     told = ("dtype", "input_axes", "output_axes", "output_names", "ops", "calls", "parameters")
     facts = {"input": report.how, "inputs": [*map(Summary, report.inputs)]}
     facts |= {field: getattr(report, field) for field in told}
+    for kind, grids in (("input_codes", report.input_grids), ("output_codes", report.output_grids)):
+        facts |= {kind: list(map(_grid, grids))} if any(grids) else {}
     return Block("layer", "", (*lines, *_computed(report, every)), facts)
+
+
+def _codes(grids: Sequence[Grid | None], place: int) -> str:
+    """What the integers of an input or output stand for."""
+    grid = grids[place] if place < len(grids) else None
+    if grid is None:
+        return ""
+    if np.size(grid.scale) != 1:
+        return ", codes with a scale for each channel"
+    scale, zero = (float(np.ravel(part)[0]) for part in (grid.scale, grid.zero_point))
+    return f", codes of scale {scale:.6g} and zero point {zero:g}"
+
+
+def _grid(grid: Grid | None) -> dict[str, object] | None:
+    if grid is None:
+        return None
+    scale, zero = (np.ravel(part).tolist() for part in (grid.scale, grid.zero_point))
+    return {"scale": scale, "zero_point": zero, "bits": grid.bits, "signed": grid.signed}
 
 
 def _computed(report: "Report", every: bool) -> Iterator[Line]:

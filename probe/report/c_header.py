@@ -7,7 +7,7 @@ order.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -40,7 +40,7 @@ def header(report: "Report") -> str:
     prefix = _prefix(report)
     guard = f"{prefix}_h".upper()
     values = [*_values(report), *_codes(report)]
-    weights = [*_weights(report, shifts=True)]
+    weights = [*_weights(report, shifts=True), *_numbers(report)]
     fixed = [f"{prefix}_{table.name}" for table in values]
     names = identifiers((f"{prefix}_{table.name}" for table in weights), [guard, *fixed])
     lines = [_comment(line) for line in _title(report)]
@@ -73,7 +73,7 @@ def listing(report: "Report") -> str:
     """The same as text: comments after ``#``, and then a number a line (``numpy.loadtxt`` reads it,
     all tables in a row)."""
     lines = [printable.line(f"# {line}") for line in _title(report)]
-    for table in (*_weights(report, shifts=False), *_values(report)):
+    for table in (*_weights(report, shifts=False), *_numbers(report), *_values(report)):
         lines += [
             printable.line(f"# {table.name}: {table.words}"),
             *(_digits(value) for value in table.values.ravel()),
@@ -91,6 +91,7 @@ def _title(report: "Report") -> list[str]:
         f"layer {report.layer or '(root)'} ({report.kind}) of {report.source}, written by probe: "
         f"{report.verdict}",
         "in row-major order, in the framework's own layout",
+        *(f"computes {words}" for words in report.ops if report.numbers),
     ]
 
 
@@ -102,10 +103,27 @@ def _weights(report: "Report", *, shifts: bool) -> Iterator[_Table]:
 def _values(report: "Report") -> Iterator[_Table]:
     """The inputs and outputs, whose names are those of every layer."""
     for place, x in enumerate(report.inputs):
-        yield _plain(f"input_{place}", x, report.input_axes)
+        yield _of_grid(_plain(f"input_{place}", x, report.input_axes), report.input_grids, place)
     for place, y in enumerate(arrays(report.outputs["framework"])):
         if y is not None:
-            yield _plain(f"output_{place}", y, report.output_axes)
+            yield _of_grid(
+                _plain(f"output_{place}", y, report.output_axes), report.output_grids, place
+            )
+
+
+def _of_grid(table: _Table, grids: Sequence[Grid | None], place: int) -> _Table:
+    """With what the integers stand for."""
+    grid = grids[place] if place < len(grids) else None
+    if grid is None:
+        return table
+    return table._replace(words=f"{table.words}; {_number_format(grid)}")
+
+
+def _numbers(report: "Report") -> Iterator[_Table]:
+    """What the steps of a layer of codes compute with."""
+    for name, values in report.numbers.items():
+        whole = values.dtype.kind in "iu"
+        yield _plain(name, _narrowest(values) if whole else values, ())
 
 
 _CODE_BITS = 24

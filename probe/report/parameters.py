@@ -1,16 +1,18 @@
 """What an op does beside its weights, for whoever writes it again: strides, padding, groups,
 epsilon, gate order, heads, ..."""
 
+import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from probe.ops import Op
-from probe.ops.step import field_names
+from probe.ops import Op, Outputs, Transpose
+from probe.ops.step import Step, field_names
 from probe.ops.weight import Weight
 
-__all__ = ["as_text", "parameters_of"]
+__all__ = ["as_text", "numbers_of", "parameters_of"]
 
 _INTERNAL = {
     "may_use_lossy_algorithm",
@@ -22,6 +24,7 @@ _INTERNAL = {
 }
 """Fields that say how a description was made, and nothing about what the layer computes."""
 _FEW, _SHOWN = 64, 8
+_CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _PAIRS = {"pads", "crops", "state_pads"}
 
 
@@ -31,6 +34,26 @@ def parameters_of(op: Op) -> dict[str, object]:
     kind: Any = type(op)
     found = {name: _plain(getattr(op, name)) for name in _names(kind)}
     return {name: plain for name, plain in found.items() if plain is not None}
+
+
+def numbers_of(steps: Sequence[Step]) -> dict[str, np.ndarray]:
+    """The whole numbers and arrays of the steps by the names of op and field, such as
+    "requantize_multiplier"; the number of the step stands between where a name is taken."""
+    found: dict[str, np.ndarray] = {}
+    for place, step in enumerate(steps):
+        if isinstance(step.op, Outputs | Transpose):
+            continue
+        kind: Any = type(step.op)
+        op = _CAPITAL.sub("_", kind.__name__).lower()
+        for name in _names(kind):
+            value = getattr(step.op, name)
+            if isinstance(value, Weight | bool | str | Op) or value is None:
+                continue
+            array = np.asarray(value)
+            if array.dtype.kind in "iuf":
+                key = f"{op}_{name}"
+                found[key if key not in found else f"{op}_{place}_{name}"] = array
+    return found
 
 
 @cache

@@ -32,7 +32,9 @@ def save(report: "Report", path: str | Path) -> None:
 
     The .npz holds ``input_0``, ``framework_0``, ``numpy_0``, …, ``stored:NAME`` and
     ``effective:NAME``, and for quantised weights ``integer:NAME``, ``scale:NAME``,
-    ``zero_point:NAME`` and ``bits:NAME``; ``recovered:NAME`` where weights were solved for.
+    ``zero_point:NAME`` and ``bits:NAME``; ``recovered:NAME`` where weights were solved for. Of a
+    layer that gives codes also ``scale:output_0``, ``zero_point:output_0``, … and what its steps
+    compute with: ``number:requantize_multiplier``, ``number:requantize_shift``, …
     """
     refuse_ending(path)
     suffix = Path(path).suffix
@@ -68,6 +70,12 @@ def _arrays(report: "Report") -> Iterator[tuple[str, np.ndarray]]:
             yield f"scale:{name}", np.asarray(weight.grid.scale)
             yield f"zero_point:{name}", np.asarray(weight.grid.zero_point)
             yield f"bits:{name}", np.asarray(weight.grid.bits)
+    for kind, grids in (("input", report.input_grids), ("output", report.output_grids)):
+        for number, grid in enumerate(grids):
+            if grid is not None:
+                yield f"scale:{kind}_{number}", np.asarray(grid.scale)
+                yield f"zero_point:{kind}_{number}", np.asarray(grid.zero_point)
+    yield from ((f"number:{name}", values) for name, values in report.numbers.items())
     for finding in report.findings[:1]:
         yield from ((f"recovered:{name}", values) for name, values in finding.recovered.items())
 

@@ -17,7 +17,7 @@ from probe.numerics.precision import Precision
 from probe.ops.step import Step, weight_fields
 from probe.ops.weight import Weight, numbered
 from probe.report import ComparedWith, Outputs, Report
-from probe.report.parameters import parameters_of
+from probe.report.parameters import numbers_of, parameters_of
 from probe.verdict.blind_spots import blind_spots
 from probe.verdict.judgement import Judgement
 from probe.verdict.lazy_outputs import OnDemand
@@ -53,6 +53,8 @@ def reported(
         source=options.origin.source,
         framework=options.origin.framework,
         how=options.origin.how,
+        input_grids=call.capture.input_grids,
+        output_grids=call.capture.output_grids,
     )
     described, layer = call.capture.description, call.layer
     if described is None or layer is None:
@@ -77,6 +79,7 @@ def reported(
         ops=_ops(layer),
         calls=tuple(site.call for site in described.sites),
         parameters=tuple(map(parameters_of, [step.op for step in layer.steps])),
+        numbers=numbers_of(layer.steps) if any(call.capture.output_grids) else {},
         input_axes=described.input_axes,
         output_axes=described.output_axes,
         output_names=described.output_names,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from repository import EXAMPLES, ROOT, script
+from tflite_files import FlatTensor, one_op
 
 import probe
 from probe.cli.main import command
@@ -153,7 +154,7 @@ def test_the_skill_for_assistants_names_keys_commands_and_options_that_there_are
     assert verbs == {"causes", "compare", "record"}
 
 
-def test_the_keys_of_one_layer():
+def test_the_keys_of_one_layer(tmp_path):
     quantised = probe.check(
         EXAMPLES / "digits_qkeras.h5", "conv2d", np.load(EXAMPLES / "digits.npy")
     )
@@ -165,9 +166,17 @@ def test_the_keys_of_one_layer():
     other = (more @ dense.weight.detach().numpy().T + 0.5).astype(np.float32)
     rest = probe.check(dense, "", more.astype(np.float32), expected=other)
     told = {
-        key for report in (quantised, differing, rest) for key in keys(json.loads(report.to_json()))
+        key
+        for report in (quantised, differing, rest, _of_codes(tmp_path / "codes.tflite"))
+        for key in keys(json.loads(report.to_json()))
     }
     assert told | {"missing.NAME"} == documented("One layer")
+
+
+def _of_codes(path):
+    x, y = (FlatTensor(name, (1, 4), "int8", scale=0.5) for name in "xy")
+    one_op("RESHAPE", [x], [y], ("ReshapeOptions", {"newShape": [1, 4]}), path=path)
+    return probe.check(str(path), "y")
 
 
 def test_the_keys_of_one_element():
