@@ -18,10 +18,17 @@ from .engines import engine_of
 from .listing import layers, notes
 from .model import TfliteModel
 from .operators import (  # noqa: F401 - their import fills the table of described operators
+    activation_tables,
     activations,
+    blocks,
     conv,
     dense,
     elementwise,
+    hybrid,
+    pool_mean,
+    quantise,
+    resize,
+    shape,
 )
 from .reading import read_model
 from .run_limits import refuse_endless, refuse_untrusted
