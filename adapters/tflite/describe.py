@@ -38,8 +38,23 @@ class Operand:
 
     @property
     def ref(self) -> Ref | Weight:
+        """Its codes, or its numbers where it has none."""
+        self.used.append(True)
+        if isinstance(self.value, Weight) and self.in_steps:
+            return Weight(self.value.name, self.value.stored, self.array)
+        return self.value
+
+    @property
+    def held(self) -> Ref | Weight:
+        """What is multiplied: of a constant with a scale the codes less their zero point."""
         self.used.append(True)
         return self.value
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether it is a constant whose codes have a scale."""
+        grid = self.value.grid if isinstance(self.value, Weight) else None
+        return grid is not None and grid.in_steps
 
     @property
     def constant(self) -> np.ndarray:
@@ -135,6 +150,8 @@ class NodeBuilder(description.Builder):
 
     def steps_of(self, x: Operand) -> Ref:
         """The codes less the zero point."""
+        if x.in_steps:
+            return self.add(ops.Cast(to="int64"), self.ref(x.held), shape=x.shape)
         return self.add(ops.SubtractZeroPoint(zero_point=x.zero_point), x, shape=x.shape)
 
     @property

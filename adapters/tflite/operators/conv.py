@@ -67,7 +67,7 @@ def held_weight(operand: Operand | None, axes: tuple[int, ...] | None = None) ->
     """A constant in the layout of its op."""
     if operand is None:
         return None
-    weight = operand.ref
+    weight = operand.held
     if not isinstance(weight, Weight):
         raise Undescribed("its weights are computed by other layers")
     return weight if axes is None else replace(weight, axes=axes)

@@ -32,11 +32,11 @@ def quantize(build: NodeBuilder, x: Operand) -> Ref:
         op = ops.QuantizeFloat(
             step=float(result.scale), zero_point=result.zero_point, low=low, high=high
         )
-        fast = replace(op, rounding="even", by_reciprocal=True)
+        fast = replace(op, rounding="even", by="reciprocal")
         if build.kernel.family == "xnnpack":
             return build.add(fast, x)
         if build.kernel.family == "optimised":
-            return in_flat_blocks(build, build.ref(x.ref), 8, fast, replace(op, by_reciprocal=True))
+            return in_flat_blocks(build, build.ref(x.ref), 8, fast, replace(op, by="wide division"))
         return build.add(op, x)
     if x.dtype not in _CODES:
         raise Undescribed(f"quantising {x.dtype} has no description")

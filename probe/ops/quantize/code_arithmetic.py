@@ -67,10 +67,10 @@ class DivideRounded(Elementwise):
 
 @dataclass(frozen=True, eq=False)
 class QuantizeFloat(Elementwise):
-    """clip(round(x / scale) + zero_point, low, high) in float32.
+    """clip(round(x / step) + zero_point, low, high) of numbers in float32.
 
-    ``rounding`` is "away", halves away from zero, or "even"; ``by_reciprocal`` says that x is
-    multiplied by 1 / scale.
+    ``rounding`` is "away", halves away from zero, or "even"; ``by`` says how x is brought to steps:
+    "division" and "reciprocal" in float32, "wide division" in float64.
     """
 
     step: float
@@ -78,7 +78,7 @@ class QuantizeFloat(Elementwise):
     low: int
     high: int
     rounding: str = "away"
-    by_reciprocal: bool = False
+    by: str = "division"
     quantizes = True
     roundings = 0
 
@@ -89,33 +89,44 @@ class QuantizeFloat(Elementwise):
     def summary(self, inputs: tuple[np.ndarray, ...]) -> str:
         ties = "halves away from zero" if self.rounding == "away" else "halves to even"
         zero = f", plus the zero point {self.zero_point}" if self.zero_point else ""
-        return f"to codes from {self.low} to {self.high} in steps of {self.step:g}, {ties}{zero}"
+        way = "in float64" if self.by == "wide division" else f"by {self.by} in float32"
+        return (
+            f"to codes from {self.low} to {self.high} in steps of {self.step:g}, {way}, "
+            f"{ties}{zero}"
+        )
 
     def f(self, x: np.ndarray) -> np.ndarray:
         narrow, step = x.astype(np.float32), np.float32(self.step)
         with np.errstate(all="ignore"):
-            share = narrow * (np.float32(1) / step) if self.by_reciprocal else narrow / step
-        if self.rounding == "away":
-            whole = np.trunc(share + np.copysign(np.float32(0.5), share).astype(np.float64))
-        else:
-            whole = np.rint(share).astype(np.float64)
-        with np.errstate(invalid="ignore"):
+            if self.by == "reciprocal":
+                share = (narrow * (np.float32(1) / step)).astype(np.float64)
+            elif self.by == "division":
+                share = (narrow / step).astype(np.float64)
+            else:
+                share = narrow.astype(np.float64) / np.float64(step)
+            if self.rounding == "away":
+                whole = np.trunc(share + np.copysign(0.5, share))
+            else:
+                whole = np.rint(share)
             code = np.clip(whole + self.zero_point, self.low, self.high)
         return np.nan_to_num(code, nan=self.low).astype(np.int64)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        step = np.float32(self.step)
-        if self.by_reciprocal:
+        step, wide = np.float32(self.step), self.by == "wide division"
+        if wide:
+            divisor = graph.op("Cast", graph.const(step), to=_FLOAT64)
+            share = graph.op("Div", graph.op("Cast", inputs[0], to=_FLOAT64), divisor)
+        elif self.by == "reciprocal":
             share = graph.op("Mul", inputs[0], graph.const(np.float32(1) / step))
         else:
             share = graph.op("Div", inputs[0], graph.const(step))
+        share = graph.op("Cast", share, to=_FLOAT64)
         if self.rounding == "away":
-            size = graph.op("Cast", graph.op("Abs", share), to=_FLOAT64)
             half = graph.op("Cast", graph.const(0.5), to=_FLOAT64)
-            near = graph.op("Floor", graph.op("Add", size, half))
-            whole = graph.op("Mul", graph.op("Cast", graph.op("Sign", share), to=_FLOAT64), near)
+            near = graph.op("Floor", graph.op("Add", graph.op("Abs", share), half))
+            whole = graph.op("Mul", graph.op("Sign", share), near)
         else:
-            whole = graph.op("Cast", graph.op("Round", share), to=_FLOAT64)
+            whole = graph.op("Round", share)
         ends = [
             graph.op("Cast", graph.const(float(end)), to=_FLOAT64)
             for end in (self.zero_point, self.low, self.high)
