@@ -174,10 +174,12 @@ def _taken(value: Any) -> Any:
     return value.ref if isinstance(value, Operand) else value
 
 
-def weight_of(tensor: Tensor, codes: np.ndarray) -> Weight:
+def weight_of(tensor: Tensor, codes: np.ndarray, tensors: Sequence[Tensor] = ()) -> Weight:
     """A constant as the layer multiplies by it: codes less their zero point, where it has a scale;
-    the numbers themselves where it has none."""
+    the numbers themselves where it has none. The scales of blocks are one of the ``tensors``."""
     quantisation = tensor.quantisation
+    if quantisation is not None and quantisation.block_size:
+        return _in_blocks(tensor, codes, tensors)
     if (
         quantisation is None
         or codes.dtype.kind not in "iu"
@@ -196,6 +198,22 @@ def weight_of(tensor: Tensor, codes: np.ndarray) -> Weight:
     bits = int(kind.lstrip("uint"))
     grid = Grid(scale, bits, not kind.startswith("u"), zero, in_steps=True)
     return Weight(tensor.name, codes, codes.astype(np.int64) - zero, (words,), grid=grid)
+
+
+def _in_blocks(tensor: Tensor, codes: np.ndarray, tensors: Sequence[Tensor]) -> Weight:
+    """Codes of which some neighbours on the last axis share a scale."""
+    quantisation = tensor.quantisation
+    assert quantisation is not None
+    scales = tensors[quantisation.block_scales].constant if quantisation.block_scales >= 0 else None
+    if scales is None or quantisation.block_zero_points >= 0:
+        raise Undescribed(f"its tensor {tensor.name} has blocks without scales or with zero points")
+    size = quantisation.block_size
+    whole = np.repeat(scales.astype(np.float64), size, axis=-1)[..., : codes.shape[-1]]
+    if whole.shape != codes.shape:
+        raise Undescribed(f"its tensor {tensor.name} has {scales.size:,} scales for its blocks")
+    words = f"{tensor.dtype}, in steps of {scales.min():g} to {scales.max():g} in blocks of {size}"
+    grid = Grid(whole, int(tensor.dtype.lstrip("uint")), in_steps=True)
+    return Weight(tensor.name, codes, codes.astype(np.int64), (words,), grid=grid)
 
 
 Describer = Callable[..., Ref | Sequence[Ref]]
@@ -253,7 +271,7 @@ def describe_node(
         codes = tensor.constant if tensor.constant is not None else arrays.get(index)
         if codes is None:
             raise Undescribed(f"what its tensor {tensor.name} holds is not known")
-        return Operand(tensor, weight_of(tensor, codes), codes)
+        return Operand(tensor, weight_of(tensor, codes, subgraph.tensors), codes)
 
     results = [Operand(subgraph.tensors[at], Ref(-1), arrays[at]) for at in of.outputs]
     operands = [operand(index) for index in of.inputs]

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from probe.ops.quantize.brevitas import *
     from probe.ops.quantize.code_arithmetic import *
     from probe.ops.quantize.dynamic import *
+    from probe.ops.quantize.dynamic_input import *
     from probe.ops.quantize.fake_quantize import *
     from probe.ops.quantize.fixed_point import *
     from probe.ops.quantize.qkeras_activations import *
@@ -124,9 +125,11 @@ _FILES = {
     "python_function": "Recomputed",
     "quantize.brevitas": "FloatQuantize IntQuantize SignQuantize",
     "quantize.code_arithmetic": (
-        "DivideRounded FunctionOfCodes HardSwishOfCodes QuantizeFloat ScaleInFloat32 SoftmaxOfCodes"
+        "DivideRounded FunctionOfCodes HardSwishOfCodes QuantizeFloat ScaleInFloat32 "
+        "SoftmaxOfCodes"
     ),
     "quantize.dynamic": "FLOAT8_TYPES AbsMaxQuantize Float8",
+    "quantize.dynamic_input": "DynamicInput",
     "quantize.fake_quantize": "DynamicQuantize FakeQuantize",
     "quantize.fixed_point": "FixedPoint MiniFloat",
     "quantize.qkeras_activations": (

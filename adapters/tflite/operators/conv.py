@@ -112,7 +112,7 @@ def _convolution(
     weight = _kernel_weight(build, kernel, depthwise)
     own = held_weight(bias)
     if x.dtype == "float32" and weight.grid is not None and weight.grid.in_steps:
-        y = convolved_dynamically(build, x, kernel, weight, own, given, groups, depthwise)
+        y = convolved_dynamically(build, x, kernel, weight, own, given, groups)
         return activated(build, channels_last(build, y))
     if x.dtype == "float32":
         op = ops.Conv(weight=weight, bias=own, groups=groups, **given)
