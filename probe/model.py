@@ -211,6 +211,8 @@ class InputSpec:
     dtype: str = "float32"
     high: int | None = None
     low: int = 0
+    usual: tuple[int, ...] | None = None
+    """A shape that the file itself gives it, where sizes are free."""
 
 
 OnCall = Callable[[Capture], Sequence[np.ndarray] | None]

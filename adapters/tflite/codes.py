@@ -41,7 +41,8 @@ def _taken(tensor: Tensor, array: np.ndarray) -> np.ndarray:
         if _has_scale(tensor):
             values = np.rint(array.astype(np.float64) / _scale(tensor)) + _zero_point(tensor)
             low, high = np.iinfo(kind).min, np.iinfo(kind).max
-            return np.clip(np.nan_to_num(values), low, high).astype(kind)
+            codes: np.ndarray = np.clip(np.nan_to_num(values), low, high).astype(kind)
+            return codes
         if not (array == np.rint(array)).all():
             raise BadInput(
                 f"the input {short(tensor.name)!r} takes {tensor.dtype}; you gave numbers with "

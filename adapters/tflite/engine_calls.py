@@ -64,7 +64,8 @@ def staged(stage: str, call: Callable[..., Any], *args: Any, **named: Any) -> An
     try:
         return call(*args, **named)
     except (ValueError, RuntimeError, TypeError) as error:
-        raise Failed(first_line(error), stage) from None
+        said = first_line(error).replace(")Node number", "); node number")
+        raise Failed(said, stage) from None
 
 
 def keep(arrays: dict[int, np.ndarray], at: int, read: Callable[[], np.ndarray]) -> None:

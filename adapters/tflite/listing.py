@@ -1,10 +1,11 @@
 """What a .tflite file says of its layers, inputs and outputs by itself."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
-from probe.listing import Layer
+from probe.listing import Layer, Party
 from probe.model import InputSpec
 
 from .cut_out import readable
@@ -29,22 +30,25 @@ def names_of(flow: Dataflow, tensors: Iterable[int], outputs: bool = False) -> t
     return tuple(names)
 
 
-def specs(flow: Dataflow) -> tuple[InputSpec, ...]:
+def specs(flow: Dataflow, fixed: bool = False) -> tuple[InputSpec, ...]:
+    """What the model takes: in the shapes of the file alone where they are ``fixed``."""
     taken = [at for at in flow.main.inputs if at != OMITTED]
     return tuple(
-        _spec(name, flow.tensors[at]) for name, at in zip(names_of(flow, taken), taken, strict=True)
+        _spec(name, flow.tensors[at], fixed)
+        for name, at in zip(names_of(flow, taken), taken, strict=True)
     )
 
 
-def _spec(name: str, tensor: Tensor) -> InputSpec:
+def _spec(name: str, tensor: Tensor, fixed: bool) -> InputSpec:
+    sizes = tensor.shape if fixed else _sizes(tensor)
     if not readable(tensor):
-        return InputSpec(name, _sizes(tensor), tensor.dtype)
+        return InputSpec(name, sizes, tensor.dtype)
     kind = DTYPES[tensor.dtype]
-    spec = InputSpec(name, _sizes(tensor), kind.name)
+    spec = InputSpec(name, sizes, kind.name, usual=tensor.shape)
     if tensor.quantisation is None or not tensor.quantisation.scale.size or kind.kind not in "iu":
         return spec
     bounds = np.iinfo(kind)
-    return InputSpec(name, spec.shape, spec.dtype, high=int(bounds.max) + 1, low=int(bounds.min))
+    return replace(spec, high=int(bounds.max) + 1, low=int(bounds.min))
 
 
 def layers(flow: Dataflow) -> tuple[Layer, ...]:
@@ -52,7 +56,7 @@ def layers(flow: Dataflow) -> tuple[Layer, ...]:
     for name, node in flow.nodes.items():
         why = refusal(node)
         shape = _sizes(flow.tensors[node.outputs[0]])
-        parties = () if why else ("numpy", "onnx")
+        parties: tuple[Party, ...] = () if why else ("numpy", "onnx")
         found.append(Layer(name, node.kind, parties, why, shape, flow.parameters(node)))
     return tuple(found)
 

@@ -51,7 +51,7 @@ class TfliteModel(Shown):
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
-        return specs(self.flow)
+        return specs(self.flow, fixed=self.engine == "tflm")
 
     @cached_property
     def _fed(self) -> tuple[Tensor, ...]:
@@ -171,6 +171,12 @@ class TfliteModel(Shown):
 
     def _feeds(self, inputs: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
         arrays, _ = as_codes(self._fed, list(map(np.asarray, inputs)))
+        for tensor, array in zip(self._fed, arrays, strict=True):
+            if self.engine == "tflm" and array.shape != tensor.shape:
+                raise BadInput(
+                    f"TFLM runs a file in the shapes that it holds: {short(tensor.name)!r} takes "
+                    f"{tensor.shape}, and you gave {array.shape}"
+                )
         return {tensor.index: array for tensor, array in zip(self._fed, arrays, strict=True)}
 
     def _fed_producers(self) -> dict[int, Producer]:

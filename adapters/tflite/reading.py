@@ -14,7 +14,7 @@ from probe.files.size_limits import most, too_much
 
 from .flatbuffer import Cursor
 from .reading_tensors import read_buffer, read_tensor
-from .schema import OMITTED, Model, Node, Signature, Subgraph, bits_of, count_of
+from .schema import OMITTED, Model, Node, Signature, Subgraph, Tensor, bits_of, count_of
 
 __all__ = ["read_model"]
 
@@ -104,17 +104,19 @@ def _subgraph(
     codes: list[tuple[int, str, int]],
     buffers: list[np.ndarray],
 ) -> Subgraph:
-    tensors = tuple(
-        read_tensor(cursor, at, tensor, buffers)
-        for at, tensor in enumerate(cursor.tables(table, "Tensors"))
-    )
     nodes = tuple(
         _node(cursor, at, node, codes) for at, node in enumerate(cursor.tables(table, "Operators"))
     )
     inputs, outputs = cursor.integers(table, "Inputs"), cursor.integers(table, "Outputs")
+    computed = {*inputs, *(at for node in nodes for at in node.outputs)}
+    tensors = tuple(
+        read_tensor(cursor, at, tensor, buffers, at in computed)
+        for at, tensor in enumerate(cursor.tables(table, "Tensors"))
+    )
     for where, indices in (
         ("the inputs", inputs),
         ("the outputs", outputs),
+        ("the scales of blocks", _scales_of_blocks(tensors)),
         *((f"node {node.index} ({node.kind})", _named(node)) for node in nodes),
     ):
         if not all(OMITTED <= at < len(tensors) for at in indices):
@@ -124,6 +126,15 @@ def _subgraph(
                 f"{len(tensors):,}"
             )
     return Subgraph(index, cursor.text(table.Name()), tensors, nodes, inputs, outputs)
+
+
+def _scales_of_blocks(tensors: tuple[Tensor, ...]) -> tuple[int, ...]:
+    return tuple(
+        at
+        for tensor in tensors
+        if tensor.quantisation is not None and tensor.quantisation.block_size
+        for at in (tensor.quantisation.block_scales, tensor.quantisation.block_zero_points)
+    )
 
 
 def _node(cursor: Cursor, index: int, table: Any, codes: list[tuple[int, str, int]]) -> Node:
@@ -166,7 +177,7 @@ def _options(cursor: Cursor, table: Any) -> tuple[Mapping[str, Any], Mapping[str
         if found is not None:
             values = {name: _plain(name, value) for name, value in vars(found).items()}
             cursor.spend(8 * sum(map(_length, values.values())))
-            return values, _defaults(type(found))
+            return values, _defaults(found.__class__)
     return {}, {}
 
 

@@ -35,7 +35,10 @@ def read_buffer(cursor: Cursor, table: Any) -> np.ndarray:
     return np.frombuffer(cursor.content, np.uint8, size, offset)
 
 
-def read_tensor(cursor: Cursor, index: int, table: Any, buffers: Sequence[np.ndarray]) -> Tensor:
+def read_tensor(
+    cursor: Cursor, index: int, table: Any, buffers: Sequence[np.ndarray], computed: bool
+) -> Tensor:
+    """``computed`` says that a run gives it its values."""
     name = cursor.text(table.Name())
     shape = cursor.integers(table, "Shape")
     dtype = _TYPES.get(table.Type(), f"type_{table.Type()}")
@@ -47,15 +50,16 @@ def read_tensor(cursor: Cursor, index: int, table: Any, buffers: Sequence[np.nda
             f"of {len(buffers):,}"
         )
     data = buffers[table.Buffer()]
+    signature = cursor.integers(table, "ShapeSignature")
     sparsity = _sparsity(cursor, table, shape)
-    stored = data if len(data) else None
+    stored = data if len(data) or (0 in shape and not computed) else None
     if stored is not None and bits_of(dtype) and sparsity is None:
         _check_data(cursor, name, shape, dtype, len(stored))
     return Tensor(
         index,
         name,
         shape,
-        cursor.integers(table, "ShapeSignature") or shape,
+        signature if len(signature) == len(shape) else shape,
         dtype,
         _quantisation(cursor, name, table.Quantization(), shape),
         table.Buffer(),
@@ -103,10 +107,10 @@ def _quantisation(
         return Quantisation(scale, points)
     axis = table.QuantizedDimension()
     if not 0 <= axis < len(shape) or shape[axis] != scale.size:
-        raise cursor.damaged(
-            f"the tensor {printable.name(name)} {shape} has {scale.size:,} scales for its "
-            f"axis {axis}"
-        )
+        fitting = [at for at, size in enumerate(shape) if size == scale.size]
+        if len(fitting) != 1:
+            return Quantisation(scale, points, unsupported="scales for an axis that it has not")
+        axis = fitting[0]  # biases of files before 2020 name an axis of the kernel
     return Quantisation(scale, points, axis)
 
 

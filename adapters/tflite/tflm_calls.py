@@ -1,13 +1,16 @@
 """The calls of TFLM's interpreter; imported in a child process alone."""
 
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 import tflite_micro
 
-from .engine_calls import Gave, Piece, keep, staged
+from .engine_calls import Failed, Gave, Piece, keep, staged
 
 __all__ = ["run"]
 
@@ -16,6 +19,33 @@ _ARENA = 1 << 26
 
 
 def run(piece: Piece, values: Mapping[int, np.ndarray], engine: str, preserve: bool) -> Gave:
+    with _heard() as said:
+        try:
+            return _run(piece, values, preserve)
+        except Failed as failed:
+            raise Failed(said() or str(failed), failed.stage) from None
+
+
+@contextmanager
+def _heard() -> Iterator[Callable[[], str]]:
+    """What TFLM prints, which its errors leave out: the last lines, asked for within."""
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as place:
+        os.dup2(place.fileno(), 2)
+
+        def said() -> str:
+            place.seek(0)
+            lines = place.read().decode(errors="replace").split("\n")
+            return "; ".join([line.strip() for line in lines if line.strip()][-2:])
+
+        try:
+            yield said
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+def _run(piece: Piece, values: Mapping[int, np.ndarray], preserve: bool) -> Gave:
     runtime = tflite_micro.runtime
     config = runtime.InterpreterConfig
     running = staged(

@@ -396,15 +396,19 @@ def draw(model: Model, shape: Shape = None, seed: int = 0) -> tuple[tuple[np.nda
     specs = _shaped(model, shape)
     _drawable(specs)
     free = any(None in spec.shape[1:] for spec in specs)
+    unsure = free or any(None in spec.shape and spec.usual for spec in specs)
     rng = np.random.default_rng(seed)
     failure: Exception | None = None
     for sizes in _candidates(specs):
         if sum(map(math.prod, sizes)) > _DRAWN:
             continue
         arrays = tuple(_drawn(rng, spec, size) for spec, size in zip(specs, sizes, strict=True))
-        if not free:
+        if not unsure:
             return arrays, _words(seed, arrays)
         try:
+            if not free:
+                model.run(arrays, (), lambda _: None)
+                return arrays, _words(seed, arrays)
             unmet = _unmet(model, arrays)
         except (ForwardFailed, BadInput) as error:
             failure = error
@@ -516,18 +520,25 @@ def _shaped(model: Model, shape: Shape) -> tuple[InputSpec, ...]:
             f"({', '.join(spec.name for spec in specs)}); you gave {len(shapes)} "
             "shapes"
         )
-    return tuple(replace(spec, shape=lengths) for spec, lengths in zip(specs, shapes, strict=True))
+    return tuple(
+        replace(spec, shape=lengths, usual=None)
+        for spec, lengths in zip(specs, shapes, strict=True)
+    )
 
 
 def _candidates(specs: Sequence[InputSpec]) -> Iterator[list[tuple[int, ...]]]:
-    """Shapes to try: the batch is 2, every other free size the same number."""
+    """Shapes to try: the batch is 2, every other free size that of the file, or else the same
+    number; at last the file's own."""
     for size in _SIZES:
-        yield [_filled(spec.shape, size) for spec in specs]
+        yield [_filled(spec, size) for spec in specs]
+    if any(spec.usual for spec in specs):
+        yield [spec.usual or _filled(spec, _SIZES[0]) for spec in specs]
 
 
-def _filled(shape: Sequence[int | None], size: int) -> tuple[int, ...]:
-    free = (2, *[size] * len(shape))
-    return tuple(free[k] if length is None else length for k, length in enumerate(shape))
+def _filled(spec: InputSpec, size: int) -> tuple[int, ...]:
+    usual = spec.usual or (1,) * len(spec.shape)
+    free = (2, *[length if length > 1 else size for length in usual[1:]])
+    return tuple(free[k] if length is None else length for k, length in enumerate(spec.shape))
 
 
 def _drawn(rng: "np.random.Generator", spec: InputSpec, shape: tuple[int, ...]) -> np.ndarray:
