@@ -43,6 +43,7 @@ from probe.hypotheses.precision import (
     number_formats,
     operand_precision,
     quantizer_levels,
+    requantisation,
 )
 from probe.hypotheses.registry import Hypothesis
 from probe.hypotheses.steps import (
@@ -69,6 +70,7 @@ COMMON = (
     tied_head,
     parameters,
     written_values,
+    requantisation,
     recurrent,
     recurrent_states,
     heads_and_masks,
