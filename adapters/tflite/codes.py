@@ -61,6 +61,7 @@ def _has_scale(tensor: Tensor) -> bool:
     quantisation = tensor.quantisation
     return (
         quantisation is not None
+        and not quantisation.unsupported
         and quantisation.scale.size == 1
         and tensor.dtype.startswith(("int", "uint"))
     )

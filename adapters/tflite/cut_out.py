@@ -9,6 +9,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from probe.errors import CannotOpen, in_words
+
 from .engine_calls import Piece
 from .schema import DTYPES, OMITTED, Model, Node, Subgraph, Tensor, bits_of, count_of
 
@@ -125,10 +127,17 @@ class _File:
         self.flat.version, self.flat.description = self.model.version, ""
         self.flat.buffers, self.flat.operatorCodes = [schema.BufferT()], []
 
+    def unpacked(self, kind: Any, of: Tensor | Node) -> Any:
+        """The table of a tensor or a node, with the fields that are read by nobody else."""
+        try:
+            return kind.InitFromBuf(self.model.content, of.place)
+        except Exception as error:  # wherever an offset led
+            raise CannotOpen(f"the .tflite file is damaged ({in_words(error)})") from None
+
     def tensor(
         self, tensor: Tensor, numbers: Mapping[int, int], shape: tuple[int, ...] | None = None
     ) -> Any:
-        flat = schema.TensorT.InitFromBuf(self.model.content, tensor.place)
+        flat = self.unpacked(schema.TensorT, tensor)
         flat.buffer = self.buffer(tensor)
         if shape is not None:
             flat.shape, flat.shapeSignature = np.asarray(shape, np.int32), None
@@ -151,7 +160,7 @@ class _File:
         return self.buffers[tensor.buffer]
 
     def node(self, node: Node, numbers: Mapping[int, int]) -> Any:
-        flat = schema.OperatorT.InitFromBuf(self.model.content, node.place)
+        flat = self.unpacked(schema.OperatorT, node)
         flat.opcodeIndex = self.code(node)
         for field_name in ("inputs", "outputs", "intermediates"):
             tensors = [numbers.get(at, OMITTED) for at in getattr(node, field_name)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from probe.description import Grid, Weight
+from probe.errors import Undescribed
 
 from .dataflow import Dataflow
 from .schema import DTYPES, OMITTED, Node, Tensor, bits_of
@@ -38,6 +39,8 @@ def _in_blocks(flow: Dataflow, tensor: Tensor) -> Weight | None:
     scales = flow.tensors[quantisation.block_scales].constant
     if scales is None:
         return None
+    if scales.size * quantisation.block_size != codes.size:
+        raise Undescribed(f"its tensor {tensor.name} has scales that do not fit its blocks")
     size = np.repeat(scales.astype(np.float64), quantisation.block_size, axis=-1)
     size = size[..., : codes.shape[-1]].reshape(codes.shape)
     words = (

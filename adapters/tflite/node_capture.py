@@ -94,7 +94,9 @@ def grid_of(tensor: Tensor) -> Grid | None:
     """What the codes of a tensor stand for; None of a tensor of numbers."""
     quantisation = tensor.quantisation
     integers = tensor.dtype.startswith(("int", "uint"))
-    if quantisation is None or not integers or not quantisation.scale.size:
+    if quantisation is None or not integers or quantisation.unsupported:
+        return None
+    if not quantisation.scale.size:
         return None
     around = (
         ()

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from probe import printable
 
 from .flatbuffer import Cursor
-from .schema import OMITTED, Quantisation, Sparsity, Tensor, bits_of, count_of
+from .schema import DTYPES, OMITTED, Quantisation, Sparsity, Tensor, bits_of, count_of
 
 __all__ = ["read_buffer", "read_tensor"]
 
@@ -61,7 +61,7 @@ def read_tensor(
         shape,
         signature if len(signature) == len(shape) else shape,
         dtype,
-        _quantisation(cursor, name, table.Quantization(), shape),
+        _quantisation(cursor, name, table.Quantization(), shape, dtype),
         table.Buffer(),
         stored,
         bool(table.IsVariable()),
@@ -80,7 +80,7 @@ def _check_data(cursor: Cursor, name: str, shape: tuple[int, ...], dtype: str, h
 
 
 def _quantisation(
-    cursor: Cursor, name: str, table: Any, shape: tuple[int, ...]
+    cursor: Cursor, name: str, table: Any, shape: tuple[int, ...], dtype: str
 ) -> Quantisation | None:
     if table is None:
         return None
@@ -90,11 +90,19 @@ def _quantisation(
     details = table.DetailsType()
     if details == schema.QuantizationDetails.BlockwiseQuantization:
         blocks = schema.BlockwiseQuantizationT.InitFromBuf(cursor.content, table.Details().Pos)
+        if blocks.blockSize < 1:
+            raise cursor.damaged(
+                f"the tensor {printable.name(name)} has blocks of {blocks.blockSize} values"
+            )
         return Quantisation(
             scale, zeros, None, blocks.blockSize, blocks.scales, blocks.zeroPoints or OMITTED
         )
     if details:
-        return Quantisation(scale, zeros, unsupported="custom or along several axes")
+        return Quantisation(
+            scale,
+            zeros,
+            unsupported="it has scales of another form than one, or one of each channel",
+        )
     if not scale.size:
         return None
     if zeros.size not in (0, 1, scale.size):
@@ -103,15 +111,31 @@ def _quantisation(
             f"{zeros.size:,} zero points"
         )
     points = np.broadcast_to(zeros if zeros.size else np.zeros(1, np.int64), scale.shape)
-    if scale.size == 1:
-        return Quantisation(scale, points)
+    why = _unsupported(scale, points, dtype)
+    if why or scale.size == 1:
+        return Quantisation(scale, points, unsupported=why)
     axis = table.QuantizedDimension()
     if not 0 <= axis < len(shape) or shape[axis] != scale.size:
         fitting = [at for at, size in enumerate(shape) if size == scale.size]
         if len(fitting) != 1:
-            return Quantisation(scale, points, unsupported="scales for an axis that it has not")
+            return Quantisation(
+                scale, points, unsupported="it has scales for an axis that it has not"
+            )
         axis = fitting[0]  # biases of files before 2020 name an axis of the kernel
     return Quantisation(scale, points, axis)
+
+
+def _unsupported(scale: np.ndarray, points: np.ndarray, dtype: str) -> str:
+    """Why codes stand for nothing that an engine's arithmetic is known for."""
+    if dtype not in DTYPES or DTYPES[dtype].kind not in "iu":
+        return ""
+    if not (np.isfinite(scale) & (scale > 0)).all():
+        return "it has a scale that is no positive number"
+    bits, signed = bits_of(dtype), not dtype.startswith("u")
+    low = -(1 << (bits - 1)) if signed else 0
+    if ((points < low) | (points >= low + (1 << bits))).any():
+        return "it has a zero point that its type does not hold"
+    return ""
 
 
 def _sparsity(cursor: Cursor, table: Any, shape: tuple[int, ...]) -> Sparsity | None:

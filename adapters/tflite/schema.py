@@ -71,7 +71,7 @@ class Quantisation:
     """The tensor that holds the scales of blocks, in the same subgraph."""
     block_zero_points: int = OMITTED
     unsupported: str = ""
-    """Why it cannot be read: custom quantisation, or along several axes."""
+    """Why nothing is computed with it: "it has a scale that is no positive number"."""
 
 
 @dataclass(frozen=True, eq=False)
