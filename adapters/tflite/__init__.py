@@ -27,6 +27,7 @@ from .operators import (  # noqa: F401 - their import fills the table of describ
     hybrid,
     pool_mean,
     quantise,
+    recurrent,
     resize,
     shape,
 )

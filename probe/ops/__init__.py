@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from probe.ops.quantize.requantize import *
     from probe.ops.quantize.tf_fake_quantize import *
     from probe.ops.recurrent.conv_lstm import *
+    from probe.ops.recurrent.integer_lstm import *
     from probe.ops.recurrent.packed_sequence import *
     from probe.ops.recurrent.peephole_lstm import *
     from probe.ops.recurrent.recurrence import *
@@ -143,6 +144,7 @@ _FILES = {
     "quantize.requantize": "ROUNDINGS Requantize SubtractZeroPoint fixed_point",
     "quantize.tf_fake_quantize": "NudgedFakeQuantize",
     "recurrent.conv_lstm": "ConvLSTM",
+    "recurrent.integer_lstm": "IntegerLSTM",
     "recurrent.packed_sequence": "Packed Unpacked",
     "recurrent.peephole_lstm": "PeepholeLSTM",
     "recurrent.recurrence": "Before Recurrence",
