@@ -8,13 +8,13 @@ from probe import printable
 from probe.errors import BadInput
 
 from .dataflow import short
-from .schema import DTYPES, Tensor
+from .schema import DTYPES, TfliteTensor
 
 __all__ = ["as_codes"]
 
 
 def as_codes(
-    tensors: Sequence[Tensor], arrays: Sequence[np.ndarray]
+    tensors: Sequence[TfliteTensor], arrays: Sequence[np.ndarray]
 ) -> tuple[tuple[np.ndarray, ...], str]:
     """What the tensors take for these arrays, and in words what was done: real numbers given to a
     tensor of codes are quantised by its scale. Raises BadInput where it cannot hold an array."""
@@ -32,7 +32,7 @@ def as_codes(
     return taken, words
 
 
-def _taken(tensor: Tensor, array: np.ndarray) -> np.ndarray:
+def _taken(tensor: TfliteTensor, array: np.ndarray) -> np.ndarray:
     kind = DTYPES[tensor.dtype]
     if array.dtype == kind or kind.kind not in "iu":
         return np.array(array, kind)
@@ -57,7 +57,7 @@ def _taken(tensor: Tensor, array: np.ndarray) -> np.ndarray:
     return values.astype(kind)
 
 
-def _has_scale(tensor: Tensor) -> bool:
+def _has_scale(tensor: TfliteTensor) -> bool:
     quantisation = tensor.quantisation
     return (
         quantisation is not None
@@ -67,11 +67,11 @@ def _has_scale(tensor: Tensor) -> bool:
     )
 
 
-def _scale(tensor: Tensor) -> float:
+def _scale(tensor: TfliteTensor) -> float:
     assert tensor.quantisation is not None
     return float(tensor.quantisation.scale[0])
 
 
-def _zero_point(tensor: Tensor) -> int:
+def _zero_point(tensor: TfliteTensor) -> int:
     assert tensor.quantisation is not None
     return int(tensor.quantisation.zero_point[0])

@@ -11,22 +11,31 @@ from ai_edge_litert import schema_py_generated as schema
 
 from probe.errors import CannotOpen, in_words
 
-from .engine_calls import Piece
-from .schema import DTYPES, OMITTED, Model, Node, Subgraph, Tensor, bits_of, count_of
+from .engine_calls import EngineFile
+from .schema import (
+    DTYPES,
+    OMITTED,
+    Subgraph,
+    TfliteFile,
+    TfliteNode,
+    TfliteTensor,
+    bits_of,
+    count_of,
+)
 
 __all__ = ["cut", "readable", "whole"]
 
 
-def readable(tensor: Tensor) -> bool:
+def readable(tensor: TfliteTensor) -> bool:
     """Whether its values are numbers: a handle that is read crashes the engine."""
     return tensor.dtype in DTYPES
 
 
-def whole(model: Model) -> Piece:
+def whole(model: TfliteFile) -> EngineFile:
     """The file as it is; its main subgraph is the first."""
     main = model.subgraphs[0]
     every = range(len(main.tensors))
-    return Piece(
+    return EngineFile(
         model.content,
         {at: at for at in every},
         main.inputs,
@@ -37,7 +46,7 @@ def whole(model: Model) -> Piece:
     )
 
 
-def bytes_of(model: Model) -> int:
+def bytes_of(model: TfliteFile) -> int:
     """Of all tensors, by the shapes of the file."""
     return sum(
         count_of(tensor.shape) * max(8, bits_of(tensor.dtype)) // 8
@@ -46,7 +55,7 @@ def bytes_of(model: Model) -> int:
     )
 
 
-def _read(main: Subgraph, nodes: Iterable[Node]) -> list[int]:
+def _read(main: Subgraph, nodes: Iterable[TfliteNode]) -> list[int]:
     """What nodes compute, variables among it."""
     found = dict.fromkeys(
         at
@@ -60,8 +69,10 @@ def _read(main: Subgraph, nodes: Iterable[Node]) -> list[int]:
 
 
 def cut(
-    model: Model, nodes: Sequence[Node], shapes: Mapping[int, tuple[int, ...]] | None = None
-) -> Piece:
+    model: TfliteFile,
+    nodes: Sequence[TfliteNode],
+    shapes: Mapping[int, tuple[int, ...]] | None = None,
+) -> EngineFile:
     """The nodes, of the main subgraph, as a file that takes what they need and gives what they
     compute. ``shapes`` are those of a run, where they are known."""
     main, shapes = model.subgraphs[0], shapes or {}
@@ -89,7 +100,7 @@ def cut(
         count_of(main.tensors[at].shape) * max(8, bits_of(main.tensors[at].dtype)) // 8
         for at in used
     )
-    return Piece(
+    return EngineFile(
         file.packed(),
         numbers,
         tuple(taken),
@@ -110,7 +121,7 @@ def _with_scales(main: Subgraph, tensors: Iterable[int]) -> set[int]:
     return found
 
 
-def _intermediates(nodes: Iterable[Node]) -> set[int]:
+def _intermediates(nodes: Iterable[TfliteNode]) -> set[int]:
     return {at for node in nodes for at in node.intermediates}
 
 
@@ -118,7 +129,7 @@ def _intermediates(nodes: Iterable[Node]) -> set[int]:
 class _File:
     """A file under construction."""
 
-    model: Model
+    model: TfliteFile
     flat: Any = field(default_factory=schema.ModelT)
     codes: dict[tuple[str, str, int], int] = field(default_factory=dict)
     buffers: dict[int, int] = field(default_factory=dict)
@@ -127,7 +138,7 @@ class _File:
         self.flat.version, self.flat.description = self.model.version, ""
         self.flat.buffers, self.flat.operatorCodes = [schema.BufferT()], []
 
-    def unpacked(self, kind: Any, of: Tensor | Node) -> Any:
+    def unpacked(self, kind: Any, of: TfliteTensor | TfliteNode) -> Any:
         """The table of a tensor or a node, with the fields that are read by nobody else."""
         try:
             return kind.InitFromBuf(self.model.content, of.place)
@@ -135,7 +146,7 @@ class _File:
             raise CannotOpen(f"the .tflite file is damaged ({in_words(error)})") from None
 
     def tensor(
-        self, tensor: Tensor, numbers: Mapping[int, int], shape: tuple[int, ...] | None = None
+        self, tensor: TfliteTensor, numbers: Mapping[int, int], shape: tuple[int, ...] | None = None
     ) -> Any:
         flat = self.unpacked(schema.TensorT, tensor)
         flat.buffer = self.buffer(tensor)
@@ -149,7 +160,7 @@ class _File:
                 details.zeroPoints = numbers[quantisation.block_zero_points]
         return flat
 
-    def buffer(self, tensor: Tensor) -> int:
+    def buffer(self, tensor: TfliteTensor) -> int:
         if tensor.stored is None:
             return 0
         if tensor.buffer not in self.buffers:
@@ -159,7 +170,7 @@ class _File:
             self.flat.buffers.append(buffer)
         return self.buffers[tensor.buffer]
 
-    def node(self, node: Node, numbers: Mapping[int, int]) -> Any:
+    def node(self, node: TfliteNode, numbers: Mapping[int, int]) -> Any:
         flat = self.unpacked(schema.OperatorT, node)
         flat.opcodeIndex = self.code(node)
         for field_name in ("inputs", "outputs", "intermediates"):
@@ -167,7 +178,7 @@ class _File:
             setattr(flat, field_name, np.asarray(tensors, np.int32))
         return flat
 
-    def code(self, node: Node) -> int:
+    def code(self, node: TfliteNode) -> int:
         key = (node.operator, node.custom_code, node.version)
         if key not in self.codes:
             code = schema.OperatorCodeT()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .cut_out import readable
-from .schema import OMITTED, Model, Node, Subgraph, Tensor
+from .schema import OMITTED, Subgraph, TfliteFile, TfliteNode, TfliteTensor
 
 __all__ = ["STATE", "Dataflow", "short"]
 
@@ -24,18 +24,18 @@ def short(name: str) -> str:
 class Dataflow:
     """The main subgraph of a file."""
 
-    model: Model
+    model: TfliteFile
 
     @property
     def main(self) -> Subgraph:
         return self.model.subgraphs[0]
 
     @property
-    def tensors(self) -> tuple[Tensor, ...]:
+    def tensors(self) -> tuple[TfliteTensor, ...]:
         return self.main.tensors
 
     @cached_property
-    def makers(self) -> Mapping[int, Node]:
+    def makers(self) -> Mapping[int, TfliteNode]:
         """Tensor -> what computes it."""
         return {at: node for node in self.main.nodes for at in node.outputs if at != OMITTED}
 
@@ -52,10 +52,10 @@ class Dataflow:
         return frozenset(following - {OMITTED})
 
     @cached_property
-    def nodes(self) -> Mapping[str, Node]:
+    def nodes(self) -> Mapping[str, TfliteNode]:
         """The nodes that are layers, by the name of what they give; one that others have, too, has
         the node's number behind it."""
-        nodes: dict[str, Node] = {}
+        nodes: dict[str, TfliteNode] = {}
         for node in self.main.nodes:
             if node.operator in STATE or not self.following.intersection(node.outputs):
                 continue
@@ -65,17 +65,17 @@ class Dataflow:
             nodes[name] = node
         return nodes
 
-    def taken(self, node: Node) -> tuple[int, ...]:
+    def taken(self, node: TfliteNode) -> tuple[int, ...]:
         """The tensors that are inputs of a call, each once: numbers that follow from the model's
         inputs or its state."""
         found = dict.fromkeys(at for at in node.inputs if at in self.following)
         return tuple(at for at in found if readable(self.tensors[at]))
 
-    def given(self, node: Node) -> tuple[int, ...]:
+    def given(self, node: TfliteNode) -> tuple[int, ...]:
         """The tensors that are its outputs."""
         return tuple(at for at in node.outputs if at != OMITTED and readable(self.tensors[at]))
 
-    def behind(self, node: Node) -> tuple[Node, ...]:
+    def behind(self, node: TfliteNode) -> tuple[TfliteNode, ...]:
         """The nodes that compute constants for it, in the order in which they run, and itself."""
         wanted, chain = {*node.inputs}, [node]
         for before in reversed(self.main.nodes[: node.index]):
@@ -86,7 +86,7 @@ class Dataflow:
                 wanted.update(before.inputs)
         return tuple(chain)
 
-    def parameters(self, node: Node) -> int:
+    def parameters(self, node: TfliteNode) -> int:
         """How many numbers its constants have."""
         count = 0
         for at in dict.fromkeys(node.inputs):

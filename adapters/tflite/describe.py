@@ -18,7 +18,7 @@ from probe.description import Description, Grid, Ref, Weight
 from probe.errors import Undescribed
 
 from .arithmetic import Kernel
-from .schema import OMITTED, Node, Subgraph, Tensor
+from .schema import OMITTED, Subgraph, TfliteNode, TfliteTensor
 
 __all__ = ["NodeBuilder", "Operand", "describe_node", "described", "node", "refusal"]
 
@@ -30,7 +30,7 @@ INTEGERS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 class Operand:
     """A tensor that a node takes or gives."""
 
-    tensor: Tensor
+    tensor: TfliteTensor
     value: Ref | Weight
     array: np.ndarray
     """What it holds in this run."""
@@ -112,7 +112,7 @@ class NodeBuilder(description.Builder):
 
     def __init__(
         self,
-        of: Node,
+        of: TfliteNode,
         kernel: Kernel,
         inputs: Sequence[np.ndarray],
         results: Sequence[Operand],
@@ -174,7 +174,9 @@ def _taken(value: Any) -> Any:
     return value.ref if isinstance(value, Operand) else value
 
 
-def weight_of(tensor: Tensor, codes: np.ndarray, tensors: Sequence[Tensor] = ()) -> Weight:
+def weight_of(
+    tensor: TfliteTensor, codes: np.ndarray, tensors: Sequence[TfliteTensor] = ()
+) -> Weight:
     """A constant as the layer multiplies by it: codes less their zero point, where it has a scale;
     the numbers themselves where it has none. The scales of blocks are one of the ``tensors``."""
     quantisation = tensor.quantisation
@@ -200,7 +202,7 @@ def weight_of(tensor: Tensor, codes: np.ndarray, tensors: Sequence[Tensor] = ())
     return Weight(tensor.name, codes, codes.astype(np.int64) - zero, (words,), grid=grid)
 
 
-def _in_blocks(tensor: Tensor, codes: np.ndarray, tensors: Sequence[Tensor]) -> Weight:
+def _in_blocks(tensor: TfliteTensor, codes: np.ndarray, tensors: Sequence[TfliteTensor]) -> Weight:
     """Codes of which some neighbours on the last axis share a scale."""
     quantisation = tensor.quantisation
     assert quantisation is not None
@@ -236,7 +238,7 @@ def described() -> tuple[str, ...]:
     return tuple(sorted(_TABLE))
 
 
-def refusal(of: Node) -> str:
+def refusal(of: TfliteNode) -> str:
     """Why a node has no description; empty where its operator has one."""
     if of.operator in _TABLE:
         return ""
@@ -244,7 +246,7 @@ def refusal(of: Node) -> str:
 
 
 def describe_node(
-    of: Node,
+    of: TfliteNode,
     subgraph: Subgraph,
     arrays: Mapping[int, np.ndarray],
     inputs: Sequence[int],

@@ -1,53 +1,29 @@
-"""The weights of a file: what its constants stand for where other tensors, or nodes that compute
-from constants alone, say that."""
+"""The weights of a file that nodes compute from constants alone."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from probe.description import Grid, Weight
-from probe.errors import Undescribed
 
 from .dataflow import Dataflow
-from .schema import DTYPES, OMITTED, Node, Tensor, bits_of
+from .schema import DTYPES, OMITTED, TfliteNode, TfliteTensor, bits_of
 
 __all__ = ["worked_out"]
 
 
-def worked_out(flow: Dataflow, node: Node, values: Mapping[int, np.ndarray]) -> dict[int, Weight]:
-    """The constants of a node that are more than codes with a scale of their own: such as nodes
-    compute from constants, and such as have scales for blocks."""
+def worked_out(
+    flow: Dataflow, node: TfliteNode, values: Mapping[int, np.ndarray]
+) -> dict[int, Weight]:
+    """Of what a node takes: what other nodes compute from constants."""
     weights: dict[int, Weight] = {}
     for at in node.inputs:
         if at == OMITTED or at in flow.following:
             continue
-        tensor = flow.tensors[at]
-        if tensor.is_constant:
-            weight = _in_blocks(flow, tensor)
-        else:
-            weight = _computed(flow, at, values)
+        weight = None if flow.tensors[at].is_constant else _computed(flow, at, values)
         if weight is not None:
             weights[at] = weight
     return weights
-
-
-def _in_blocks(flow: Dataflow, tensor: Tensor) -> Weight | None:
-    """Codes of which so many on the last axis share a scale; None of other constants."""
-    quantisation, codes = tensor.quantisation, tensor.constant
-    if quantisation is None or not quantisation.block_size or codes is None:
-        return None
-    scales = flow.tensors[quantisation.block_scales].constant
-    if scales is None:
-        return None
-    if scales.size * quantisation.block_size != codes.size:
-        raise Undescribed(f"its tensor {tensor.name} has scales that do not fit its blocks")
-    size = np.repeat(scales.astype(np.float64), quantisation.block_size, axis=-1)
-    size = size[..., : codes.shape[-1]].reshape(codes.shape)
-    words = (
-        f"{tensor.dtype}, times {scales.dtype.name} scales of {quantisation.block_size} values each"
-    )
-    grid = Grid(size, bits_of(tensor.dtype), not tensor.dtype.startswith("u"))
-    return Weight(tensor.name, codes, codes * size, (words,), grid=grid)
 
 
 def _computed(flow: Dataflow, at: int, values: Mapping[int, np.ndarray]) -> Weight | None:
@@ -64,7 +40,7 @@ def _computed(flow: Dataflow, at: int, values: Mapping[int, np.ndarray]) -> Weig
     return Weight(name, None, values[at], ("computed by the model from constants",))
 
 
-def _dequantised(tensor: Tensor, stored: np.ndarray) -> Weight:
+def _dequantised(tensor: TfliteTensor, stored: np.ndarray) -> Weight:
     quantisation = tensor.quantisation
     if tensor.sparsity is not None:
         return Weight(tensor.name, stored, stored, ("stored without its zeros",))

@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.errors import first_line
 
-__all__ = ["Failed", "Gave", "Piece", "keep", "run_piece", "staged"]
+__all__ = ["EngineFile", "EngineRefusal", "Gave", "keep", "run_piece", "staged"]
 
 _CALLS = {
     **dict.fromkeys(("xnnpack", "optimised", "reference"), ".litert_calls"),
@@ -18,7 +18,7 @@ _CALLS = {
 """Engine -> the module that imports its library, in a child process alone."""
 
 
-class Failed(Exception):
+class EngineRefusal(Exception):
     """An engine refuses; ``stage`` is "load", "prepare" or "invoke"."""
 
     def __init__(self, why: str, stage: str) -> None:
@@ -27,7 +27,7 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class EngineFile:
     """A file in memory; tensors have their numbers in the model that it is a part of."""
 
     content: bytes
@@ -53,8 +53,10 @@ class Gave:
     delegated: set[int] = field(default_factory=set)
 
 
-def run_piece(piece: Piece, values: Mapping[int, np.ndarray], engine: str, preserve: bool) -> Gave:
-    """Raises Failed where the engine does."""
+def run_piece(
+    piece: EngineFile, values: Mapping[int, np.ndarray], engine: str, preserve: bool
+) -> Gave:
+    """Raises EngineRefusal where the engine does."""
     calls = import_module(_CALLS[engine], __package__)
     gave: Gave = calls.run(piece, values, engine, preserve)
     return gave
@@ -64,8 +66,8 @@ def staged(stage: str, call: Callable[..., Any], *args: Any, **named: Any) -> An
     try:
         return call(*args, **named)
     except (ValueError, RuntimeError, TypeError) as error:
-        said = first_line(error).replace(")Node number", "); node number")
-        raise Failed(said, stage) from None
+        said = first_line(error).replace(")TfliteNode number", "); node number")
+        raise EngineRefusal(said, stage) from None
 
 
 def keep(arrays: dict[int, np.ndarray], at: int, read: Callable[[], np.ndarray]) -> None:

@@ -11,7 +11,7 @@ from probe.model import InputSpec
 from .cut_out import readable
 from .dataflow import Dataflow, short
 from .describe import refusal
-from .schema import DTYPES, OMITTED, Tensor
+from .schema import DTYPES, OMITTED, TfliteTensor
 
 __all__ = ["layers", "names_of", "notes", "specs"]
 
@@ -39,7 +39,7 @@ def specs(flow: Dataflow, fixed: bool = False) -> tuple[InputSpec, ...]:
     )
 
 
-def _spec(name: str, tensor: Tensor, fixed: bool) -> InputSpec:
+def _spec(name: str, tensor: TfliteTensor, fixed: bool) -> InputSpec:
     sizes = tensor.shape if fixed else _sizes(tensor)
     if not readable(tensor):
         return InputSpec(name, sizes, tensor.dtype)
@@ -72,5 +72,5 @@ def notes(flow: Dataflow) -> tuple[str, ...]:
     )
 
 
-def _sizes(tensor: Tensor) -> tuple[int | None, ...]:
+def _sizes(tensor: TfliteTensor) -> tuple[int | None, ...]:
     return tuple(None if size < 0 else size for size in tensor.shape_signature)

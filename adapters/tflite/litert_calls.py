@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
-from .engine_calls import Gave, Piece, keep, staged
+from .engine_calls import EngineFile, Gave, keep, staged
 
 __all__ = ["run"]
 
@@ -19,7 +19,7 @@ _RESOLVERS = {
 }
 
 
-def run(piece: Piece, values: Mapping[int, np.ndarray], engine: str, preserve: bool) -> Gave:
+def run(piece: EngineFile, values: Mapping[int, np.ndarray], engine: str, preserve: bool) -> Gave:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that keeping all tensors takes memory
         running = staged(

@@ -19,7 +19,7 @@ from .engines import machine, version
 from .listing import layers, names_of, notes, specs
 from .node_capture import capture, grid_of
 from .runs import Runs, Values
-from .schema import OMITTED, Node, Tensor
+from .schema import OMITTED, TfliteNode, TfliteTensor
 
 __all__ = ["TfliteModel"]
 
@@ -54,7 +54,7 @@ class TfliteModel(Shown):
         return specs(self.flow, fixed=self.engine == "tflm")
 
     @cached_property
-    def _fed(self) -> tuple[Tensor, ...]:
+    def _fed(self) -> tuple[TfliteTensor, ...]:
         return tuple(self.flow.tensors[at] for at in self.flow.main.inputs if at != OMITTED)
 
     @cached_property
@@ -164,7 +164,7 @@ class TfliteModel(Shown):
             raise ForwardFailed(f"{self.framework} gave no output of {name!r}")
         on_call(call)
 
-    def _node(self, name: str) -> Node:
+    def _node(self, name: str) -> TfliteNode:
         if name not in self.flow.nodes:
             raise UnknownLayer(name, self.flow.nodes)
         return self.flow.nodes[name]
@@ -189,13 +189,13 @@ class TfliteModel(Shown):
         return found | set(self.flow.main.outputs) if found else found
 
     def _capture(
-        self, name: str, node: Node, values: Values, made_by: Mapping[int, Producer]
+        self, name: str, node: TfliteNode, values: Values, made_by: Mapping[int, Producer]
     ) -> Capture | None:
         delegated = bool(values.delegated.intersection(node.outputs))
         kernel = Kernel(self.engine, machine(), delegated)
         return capture(self.flow, name, node, values, made_by, kernel)
 
-    def _put(self, node: Node, values: Values, replacement: Sequence[np.ndarray]) -> None:
+    def _put(self, node: TfliteNode, values: Values, replacement: Sequence[np.ndarray]) -> None:
         """Other numbers in the place of what a node gave."""
         for at, array in zip(self.flow.given(node), replacement, strict=False):
             values.arrays[at] = np.asarray(array, values.arrays[at].dtype)

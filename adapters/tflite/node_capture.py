@@ -13,7 +13,7 @@ from .dataflow import Dataflow, short
 from .describe import describe_node
 from .effective import worked_out
 from .runs import Values
-from .schema import Node, Tensor, bits_of
+from .schema import TfliteNode, TfliteTensor, bits_of
 
 __all__ = ["capture", "grid_of"]
 
@@ -21,7 +21,7 @@ __all__ = ["capture", "grid_of"]
 def capture(
     flow: Dataflow,
     name: str,
-    node: Node,
+    node: TfliteNode,
     values: Values,
     made_by: Mapping[int, Producer],
     kernel: Kernel,
@@ -55,7 +55,7 @@ def capture(
 
 def _described(
     flow: Dataflow,
-    node: Node,
+    node: TfliteNode,
     arrays: Mapping[int, np.ndarray],
     taken: Sequence[int],
     values: Values,
@@ -75,7 +75,7 @@ def _described(
         return None, str(error)
 
 
-def _notes(flow: Dataflow, node: Node, values: Values) -> tuple[str, ...]:
+def _notes(flow: Dataflow, node: TfliteNode, values: Values) -> tuple[str, ...]:
     """What became of its state."""
     notes = []
     for at in dict.fromkeys(node.inputs):
@@ -90,7 +90,7 @@ def _notes(flow: Dataflow, node: Node, values: Values) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def grid_of(tensor: Tensor) -> Grid | None:
+def grid_of(tensor: TfliteTensor) -> Grid | None:
     """What the codes of a tensor stand for; None of a tensor of numbers."""
     quantisation = tensor.quantisation
     integers = tensor.dtype.startswith(("int", "uint"))

@@ -14,7 +14,16 @@ from probe.files.size_limits import most, too_much
 
 from .flatbuffer import Cursor
 from .reading_tensors import read_buffer, read_tensor
-from .schema import OMITTED, Model, Node, Signature, Subgraph, Tensor, bits_of, count_of
+from .schema import (
+    OMITTED,
+    Signature,
+    Subgraph,
+    TfliteFile,
+    TfliteNode,
+    TfliteTensor,
+    bits_of,
+    count_of,
+)
 
 __all__ = ["read_model"]
 
@@ -41,7 +50,7 @@ _ENUMS = {
 """Field of options -> what its numbers are called."""
 
 
-def read_model(content: bytes, what: str) -> Model:
+def read_model(content: bytes, what: str) -> TfliteFile:
     """The content of a .tflite file; ``what`` names it. Raises CannotOpen where it is damaged."""
     try:
         return _model(Cursor(content, what))
@@ -51,7 +60,7 @@ def read_model(content: bytes, what: str) -> Model:
         raise CannotOpen(f"{what} is a damaged .tflite file ({in_words(error)})") from None
 
 
-def _model(cursor: Cursor) -> Model:
+def _model(cursor: Cursor) -> TfliteFile:
     if len(cursor.content) < 8 or cursor.content[4:8] != b"TFL3":
         raise cursor.damaged("it does not start as a .tflite file does")
     root = schema.Model.GetRootAs(cursor.content)
@@ -77,7 +86,7 @@ def _model(cursor: Cursor) -> Model:
         cursor.text(table.Name()): _bytes_of(cursor, buffers, table.Buffer())
         for table in cursor.tables(root, "Metadata")
     }
-    return Model(
+    return TfliteFile(
         cursor.content,
         root.Version(),
         cursor.text(root.Description()),
@@ -128,7 +137,7 @@ def _subgraph(
     return Subgraph(index, cursor.text(table.Name()), tensors, nodes, inputs, outputs)
 
 
-def _scales_of_blocks(tensors: tuple[Tensor, ...]) -> tuple[int, ...]:
+def _scales_of_blocks(tensors: tuple[TfliteTensor, ...]) -> tuple[int, ...]:
     return tuple(
         at
         for tensor in tensors
@@ -137,7 +146,7 @@ def _scales_of_blocks(tensors: tuple[Tensor, ...]) -> tuple[int, ...]:
     )
 
 
-def _node(cursor: Cursor, index: int, table: Any, codes: list[tuple[int, str, int]]) -> Node:
+def _node(cursor: Cursor, index: int, table: Any, codes: list[tuple[int, str, int]]) -> TfliteNode:
     if table.OpcodeIndex() >= len(codes):
         raise cursor.damaged(
             f"node {index} refers to operator code {table.OpcodeIndex():,} of {len(codes):,}"
@@ -145,7 +154,7 @@ def _node(cursor: Cursor, index: int, table: Any, codes: list[tuple[int, str, in
     code, custom, version = codes[table.OpcodeIndex()]
     operator = _OPERATORS.get(code, f"OPERATOR_{code}")
     options, defaults = _options(cursor, table)
-    return Node(
+    return TfliteNode(
         index,
         operator,
         version,
@@ -224,7 +233,7 @@ def _signature(cursor: Cursor, table: Any, subgraphs: tuple[Subgraph, ...]) -> S
     return Signature(key, number, *maps)
 
 
-def _named(node: Node) -> tuple[int, ...]:
+def _named(node: TfliteNode) -> tuple[int, ...]:
     return (*node.inputs, *node.outputs, *node.intermediates)
 
 

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from probe import printable
 
 from .flatbuffer import Cursor
-from .schema import DTYPES, OMITTED, Quantisation, Sparsity, Tensor, bits_of, count_of
+from .schema import DTYPES, OMITTED, Quantisation, Sparsity, TfliteTensor, bits_of, count_of
 
 __all__ = ["read_buffer", "read_tensor"]
 
@@ -37,7 +37,7 @@ def read_buffer(cursor: Cursor, table: Any) -> np.ndarray:
 
 def read_tensor(
     cursor: Cursor, index: int, table: Any, buffers: Sequence[np.ndarray], computed: bool
-) -> Tensor:
+) -> TfliteTensor:
     """``computed`` says that a run gives it its values."""
     name = cursor.text(table.Name())
     shape = cursor.integers(table, "Shape")
@@ -55,7 +55,7 @@ def read_tensor(
     stored = data if len(data) or (0 in shape and not computed) else None
     if stored is not None and bits_of(dtype) and sparsity is None:
         _check_data(cursor, name, shape, dtype, len(stored))
-    return Tensor(
+    return TfliteTensor(
         index,
         name,
         shape,

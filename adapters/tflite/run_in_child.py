@@ -22,7 +22,7 @@ import numpy as np
 from probe.errors import ForwardFailed
 from probe.process.limited_child import limited
 
-from .engine_calls import Failed, Piece, run_piece
+from .engine_calls import EngineFile, EngineRefusal, run_piece
 
 __all__ = ["Job", "Limits", "Ran", "Refused", "run"]
 
@@ -32,7 +32,7 @@ class Job:
     """Files that run one after the other."""
 
     engine: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[EngineFile, ...]
     feeds: Mapping[int, np.ndarray]
     preserve: bool = True
     """Whether to keep all tensors; without it only the outputs are the engine's own."""
@@ -94,7 +94,7 @@ def run(job: Job, what: str, limits: Limits) -> Ran:
         return _read(answer, what)
 
 
-def _ran(job: Job) -> Ran | Failed:
+def _ran(job: Job) -> Ran | EngineRefusal:
     """Run in the child."""
     ran, values = Ran(), dict(job.feeds)
     delegated: set[int] = set()
@@ -104,13 +104,13 @@ def _ran(job: Job) -> Ran | Failed:
             continue
         try:
             gave = run_piece(piece, values, job.engine, job.preserve)
-        except Failed as refusal:
+        except EngineRefusal as refusal:
             if not job.each:
                 return refusal
             ran.refused[number] = str(refusal)
             try:
                 gave = run_piece(piece, values, job.instead or job.engine, job.preserve)
-            except Failed:
+            except EngineRefusal:
                 continue
         else:
             delegated |= gave.delegated
@@ -121,9 +121,9 @@ def _ran(job: Job) -> Ran | Failed:
     return ran
 
 
-def _write(answer: IO[bytes], ran: Ran | Failed) -> None:
+def _write(answer: IO[bytes], ran: Ran | EngineRefusal) -> None:
     """A line of JSON, and the bytes of the arrays."""
-    if isinstance(ran, Failed):
+    if isinstance(ran, EngineRefusal):
         answer.write(json.dumps({"failed": str(ran), "stage": ran.stage}).encode() + b"\n")
         answer.flush()
         return

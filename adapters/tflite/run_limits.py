@@ -10,7 +10,7 @@ from probe.files.size_limits import most
 from .allowed_operators import ALLOWED
 from .cut_out import bytes_of
 from .run_in_child import Limits
-from .schema import Model
+from .schema import TfliteFile
 
 __all__ = ["limits", "refuse_endless", "refuse_untrusted"]
 
@@ -20,7 +20,7 @@ computes."""
 _TRUST = "--trust (trust=True) runs it"
 
 
-def refuse_untrusted(model: Model, what: str) -> None:
+def refuse_untrusted(model: TfliteFile, what: str) -> None:
     """Raises NotTrusted where a file wants code of others to be run, or other files to be read."""
     nodes = [node for subgraph in model.subgraphs for node in subgraph.nodes]
     custom = sorted({node.custom_code for node in nodes if node.operator == "CUSTOM"})
@@ -39,7 +39,7 @@ def refuse_untrusted(model: Model, what: str) -> None:
         raise NotTrusted(f"{what} holds tensors in files beside it: {_TRUST}")
 
 
-def refuse_endless(model: Model, what: str) -> None:
+def refuse_endless(model: TfliteFile, what: str) -> None:
     """Raises CannotOpen where a subgraph runs itself."""
     calls = {
         subgraph.index: {at for node in subgraph.nodes for at in node.subgraphs}
@@ -56,7 +56,7 @@ def refuse_endless(model: Model, what: str) -> None:
         )
 
 
-def limits(model: Model, fed: int, trusted: bool) -> Limits:
+def limits(model: TfliteFile, fed: int, trusted: bool) -> Limits:
     """What a run may take that is fed so many bytes."""
     if trusted:
         return Limits(math.inf, math.inf)

@@ -9,10 +9,10 @@ from probe.errors import BadInput
 
 from .cut_out import cut, readable, whole
 from .dataflow import STATE, Dataflow, short
-from .engine_calls import Piece
+from .engine_calls import EngineFile
 from .run_in_child import Job, Ran, Refused, run
 from .run_limits import limits
-from .schema import Node
+from .schema import TfliteNode
 
 __all__ = ["Runs", "Values"]
 
@@ -76,7 +76,7 @@ class Runs:
             raise Refused(self.refusal, "prepare")
         return replace(values, refused=reasons)
 
-    def behind(self, node: Node, values: Values) -> Values:
+    def behind(self, node: TfliteNode, values: Values) -> Values:
         """What comes behind a node, from these values on."""
         rest = [
             later for later in self.flow.main.nodes[node.index + 1 :] if later.operator not in STATE
@@ -98,7 +98,7 @@ class Runs:
             values.refused,
         )
 
-    def alone(self, node: Node, given: Mapping[int, np.ndarray]) -> Values:
+    def alone(self, node: TfliteNode, given: Mapping[int, np.ndarray]) -> Values:
         """One node on these inputs, with those that compute its constants."""
         chain = self.flow.behind(node)
         shapes = {at: array.shape for at, array in given.items()}
@@ -113,8 +113,8 @@ class Runs:
         return self._values(Job(self.engine, (piece,), given), given)
 
     def _cut(
-        self, nodes: Sequence[Node], shapes: Mapping[int, tuple[int, ...]] | None = None
-    ) -> Piece:
+        self, nodes: Sequence[TfliteNode], shapes: Mapping[int, tuple[int, ...]] | None = None
+    ) -> EngineFile:
         return cut(self.flow.model, nodes, shapes)
 
     def _as_declared(self, feeds: Mapping[int, np.ndarray]) -> bool:

@@ -12,8 +12,17 @@ import numpy as np
 from .packed_codes import dense, unpacked
 
 __all__ = [
-    *("DTYPES", "OMITTED", "Model", "Node", "Quantisation", "Signature", "Sparsity", "Subgraph"),
-    *("Tensor", "bits_of", "count_of"),
+    *(
+        "DTYPES",
+        "OMITTED",
+        "TfliteFile",
+        "TfliteNode",
+        "Quantisation",
+        "Signature",
+        "Sparsity",
+        "Subgraph",
+    ),
+    *("TfliteTensor", "bits_of", "count_of"),
 ]
 
 OMITTED = -1
@@ -87,7 +96,7 @@ class Sparsity:
 
 
 @dataclass(frozen=True, eq=False)
-class Tensor:
+class TfliteTensor:
     index: int
     name: str
     shape: tuple[int, ...]
@@ -125,7 +134,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class TfliteNode:
     index: int
     operator: str
     """As the schema names it: "CONV_2D", "CUSTOM"; "OPERATOR_300" where it has no name for it."""
@@ -167,8 +176,8 @@ class Node:
 class Subgraph:
     index: int
     name: str
-    tensors: tuple[Tensor, ...]
-    nodes: tuple[Node, ...]
+    tensors: tuple[TfliteTensor, ...]
+    nodes: tuple[TfliteNode, ...]
     """In the order in which they run."""
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -186,7 +195,7 @@ class Signature:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class TfliteFile:
     content: bytes
     """The whole file."""
     version: int

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tflite_micro
 
-from .engine_calls import Failed, Gave, Piece, keep, staged
+from .engine_calls import EngineFile, EngineRefusal, Gave, keep, staged
 
 __all__ = ["run"]
 
@@ -18,12 +18,12 @@ _ARENA = 1 << 26
 """Bytes that TFLM's interpreter takes at least."""
 
 
-def run(piece: Piece, values: Mapping[int, np.ndarray], engine: str, preserve: bool) -> Gave:
+def run(piece: EngineFile, values: Mapping[int, np.ndarray], engine: str, preserve: bool) -> Gave:
     with _heard() as said:
         try:
             return _run(piece, values, preserve)
-        except Failed as failed:
-            raise Failed(said() or str(failed), failed.stage) from None
+        except EngineRefusal as failed:
+            raise EngineRefusal(said() or str(failed), failed.stage) from None
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def _heard() -> Iterator[Callable[[], str]]:
             os.close(before)
 
 
-def _run(piece: Piece, values: Mapping[int, np.ndarray], preserve: bool) -> Gave:
+def _run(piece: EngineFile, values: Mapping[int, np.ndarray], preserve: bool) -> Gave:
     runtime = tflite_micro.runtime
     config = runtime.InterpreterConfig
     running = staged(
