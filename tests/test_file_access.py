@@ -57,6 +57,9 @@ ALLOWED = {
     ("adapters/transformers/tokenizer.py", "is_file"): "in a folder that was opened",
     ("adapters/user_modules.py", "spec_from_file_location"): "code of the user's own",
     ("adapters/user_modules.py", "exec_module"): "code of the user's own",
+    ("adapters/tflite/run_in_child.py", "TemporaryFile"): "a file without a name",
+    ("adapters/tflite/run_in_child.py", "fdopen"): "the standard output of a child process",
+    ("adapters/tflite/tflm_calls.py", "TemporaryFile"): "a file without a name",
     ("adapters/keras/tf_graph/walk.py", "is_file"): "a file of code that is running",
 }  # fmt: skip
 """The places that do so themselves, and why they may."""

@@ -49,9 +49,9 @@ def _dequantised(tensor: TfliteTensor, stored: np.ndarray) -> Weight:
         return Weight(tensor.name, stored, stored.astype(np.float32), (words,))
     if quantisation is None or not quantisation.scale.size or tensor.dtype not in DTYPES:
         return Weight(tensor.name, stored, stored)
-    around = [-1 if axis == quantisation.axis else 1 for axis in range(stored.ndim)]
-    if quantisation.axis is None:
-        around = []
+    around = [] if quantisation.axis is None else [1] * stored.ndim
+    if quantisation.axis is not None:
+        around[quantisation.axis] = -1
     scale = quantisation.scale.reshape(around)
     zero = quantisation.zero_point.reshape(around)
     effective = (stored.astype(np.int64) - zero).astype(np.float32) * scale

@@ -82,8 +82,8 @@ def _notes(flow: Dataflow, node: TfliteNode, values: Values) -> tuple[str, ...]:
         before, after = values.before.get(at), values.arrays.get(at)
         if before is None or after is None:
             continue
-        changed = "changes it" if before.tobytes() != after.tobytes() else "leaves it as it is"
-        zeros = "is all zero" if not before.any() else "is not zero"
+        changed = "leaves it as it is" if before.tobytes() == after.tobytes() else "changes it"
+        zeros = "is not zero" if before.any() else "is all zero"
         notes.append(
             f"its state {short(flow.tensors[at].name)} {zeros} before the call, which {changed}"
         )
@@ -98,11 +98,9 @@ def grid_of(tensor: TfliteTensor) -> Grid | None:
         return None
     if not quantisation.scale.size:
         return None
-    around = (
-        ()
-        if quantisation.axis is None
-        else [-1 if axis == quantisation.axis else 1 for axis in range(len(tensor.shape))]
-    )
+    around = [] if quantisation.axis is None else [1] * len(tensor.shape)
+    if quantisation.axis is not None:
+        around[quantisation.axis] = -1
     return Grid(
         quantisation.scale.astype(np.float64).reshape(around),
         bits_of(tensor.dtype),

@@ -1,0 +1,215 @@
+"""Runs in a child process: the engines, layers alone, replaced outputs, refusals and limits."""
+
+import os
+import signal
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from own_seed import RNG
+from probe.adapters.tflite import run_in_child, run_limits
+from tflite_files import FlatNode, FlatTensor, Net, built, one_op
+from tflite_nets import integer_net, streaming_net
+
+import probe
+from probe.errors import BadInput, CannotOpen, ForwardFailed, NotTrusted
+from probe.process import limited_child
+
+NAMES = ["net/conv", "net/depthwise", "net/mean", "net/mean_3"]
+tflm = pytest.mark.skipif(find_spec("tflite_micro") is None, reason="TFLM is not installed")
+ENGINES = ["xnnpack", "optimised", "reference", pytest.param("tflm", marks=tflm)]
+forks = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    return str(integer_net(tmp_path_factory.mktemp("net") / "net.tflite"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_each_engine(net, engine):
+    model = probe.open_model(net, engine=engine)
+    reports = list(probe.sweep(model))
+    assert [report.layer for report in reports] == NAMES  # the last of fused names, told apart
+    assert {report.verdict for report in reports} == {"agree"}
+    assert f"({engine} engine) on " in " ".join(str(reports[0]).split())
+    assert ("TFLM" if engine == "tflm" else "LiteRT") in reports[0].framework
+
+
+def test_layers_alone_give_what_they_give_in_the_model(net):
+    for engine in ("xnnpack", "reference"):
+        model = probe.open_model(net, engine=engine)
+        captures = []
+        model.run([RNG.integers(-128, 128, (1, 8, 8, 3))], None, captures.append)
+        for capture in captures:
+            alone = []
+            model.run_alone(capture.layer, capture.inputs, alone.append)
+            assert np.array_equal(alone[0].outputs[0], capture.outputs[0])
+
+
+def test_the_kernel_that_ran_decides(net):
+    """XNNPACK takes no HARD_SWISH: the optimised kernel ran it."""
+    model = probe.open_model(net)
+    values = model._runs.passed(model._feeds([np.zeros((1, 8, 8, 3))]), None)
+    assert values.delegated == {3, 6, 8}
+
+
+def test_blocks_and_segments(net):
+    assert probe.check(net, "").ok and probe.check(net, ("net/conv", "net/mean")).ok
+
+
+def test_the_rest_runs_on_values_put_in_place(net):
+    model = probe.open_model(net)
+    mine, seen = np.full((1, 8, 8, 5), 9, np.int8), {}
+
+    def push(call):
+        seen[call.layer] = call
+        return (mine,) if call.layer == NAMES[0] else None
+
+    outputs = model.run([np.zeros((1, 8, 8, 3))], None, push)
+    alone = []
+    model.run_alone(NAMES[1], [mine], alone.append)
+    assert np.array_equal(seen[NAMES[1]].outputs[0], alone[0].outputs[0])
+    assert np.array_equal(seen[NAMES[3]].outputs[0], outputs[0])
+
+
+def test_real_numbers_are_quantised_and_codes_are_kept(net):
+    model = probe.open_model(net)
+    reals = RNG.normal(size=(1, 8, 8, 3)).astype(np.float32)
+    codes = np.clip(np.rint(reals.astype(np.float64) / np.float32(0.05)) - 3, -128, 127)
+    report = probe.check(model, NAMES[0], reals)
+    assert "x quantised to int8 by its scale 0.05 and zero point -3" in report.how
+    assert np.array_equal(report.inputs[0], codes)
+    same = probe.check(model, NAMES[0], codes.astype(np.int64))
+    assert np.array_equal(same.inputs[0], codes) and "quantised" not in same.how
+    with pytest.raises(BadInput, match="takes int8, -128 to 127; you gave int64 from 0 to 200"):
+        probe.check(model, NAMES[0], np.array([0, 200] * 96).reshape(1, 8, 8, 3))
+
+
+def test_the_state_is_an_input_of_the_call(tmp_path):
+    model = probe.open_model(streaming_net(tmp_path / "streaming.tflite"))
+    reports = {report.layer: report for report in probe.sweep(model)}
+    assert [*reports] == ["xh", "y"] and all(report.ok for report in reports.values())
+    assert reports["xh"].inputs[1].tolist() == [[0.25, 0.25]]
+    again = {report.layer: report for report in probe.sweep(model)}
+    assert again["xh"].inputs[1].tolist() == [[0.25, 0.25]]  # each pass starts anew
+
+
+def test_what_an_engine_refuses_runs_operator_by_operator(tmp_path):
+    path = integer_net(tmp_path / "tile.tflite", tile=3)
+    first, *others = probe.sweep(probe.open_model(path, engine="reference"))
+    assert [report.verdict for report in others] == ["agree"] * 4
+    assert first.verdict == "unchecked" and "reference does not run it: " in first.sentence
+    assert "TILE" in first.sentence
+    assert {report.verdict for report in probe.sweep(path)} == {"agree"}
+
+
+def test_a_refusal_of_everything_is_an_error(tmp_path):
+    x, y = FlatTensor("x", (1, 4)), FlatTensor("y", (1, 4))
+    one_op("RELU", [x], [y], version=99, path=tmp_path / "net.tflite")
+    with pytest.raises(ForwardFailed, match=r"running .*net.tflite fails: .*version '?99"):
+        probe.check(str(tmp_path / "net.tflite"), "y")
+
+
+@forks
+def test_a_crash_is_a_sentence(net, monkeypatch):
+    for number, words in (
+        (signal.SIGSEGV, r"LiteRT .* \(xnnpack engine\) on .* running .* crashes \(SIGSEGV\)$"),
+        (signal.SIGABRT, r"crashes \(SIGABRT\), or takes more than [\d,]+ MiB of memory$"),
+    ):
+        monkeypatch.setattr(run_in_child, "_ran", lambda job, end=number: os.kill(os.getpid(), end))
+        with pytest.raises(ForwardFailed, match=words):
+            probe.check(net, NAMES[0])
+
+
+def test_where_nothing_forks_another_python_runs_it(net, monkeypatch):
+    monkeypatch.setattr(limited_child, "_FORKS", False)
+    assert probe.check(net, NAMES[0]).ok
+    crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    monkeypatch.setattr(run_in_child, "_CODE", crash)
+    with pytest.raises(ForwardFailed, match=r"crashes \(exit status -11\)$"):
+        probe.check(net, NAMES[0])
+
+
+def loop(path, ends):
+    """A WHILE whose body adds 1 to x: while x < 3, or while x < x + 1."""
+    x, y = FlatTensor("x", (1,)), FlatTensor("y", (1,))
+    bound, told = FlatTensor("bound", data=np.float32([3])), FlatTensor("told", (1,), "bool")
+    one = FlatTensor("one", data=np.float32([1 if ends else 0]))
+    node = FlatNode(
+        "WHILE", [0], [1], ("WhileOptions", {"condSubgraphIndex": 1, "bodySubgraphIndex": 2})
+    )
+    less = FlatNode("LESS", [0, 1], [2], ("LessOptions", {}))
+    add = FlatNode("ADD", [0, 1], [2], ("AddOptions", {}))
+    condition = Net([x, bound, told], [less], [0], [2], "cond")
+    body = Net([x, one, y], [add], [0], [2], "body")
+    built(Net([x, y], [node], [0], [1]), condition, body, path=path)
+    return str(path)
+
+
+@forks
+def test_a_loop_without_end_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_limits, "_LOOPING", 1.0)
+    zero = np.zeros(1, np.float32)
+    outputs = probe.open_model(loop(tmp_path / "ends.tflite", True)).run([zero], (), None)
+    assert outputs[0].tolist() == [3]
+    with pytest.raises(ForwardFailed, match=r"takes more than 1 s of processor time"):
+        probe.open_model(loop(tmp_path / "endless.tflite", False)).run([zero], (), None)
+
+
+def test_subgraphs_that_run_themselves_are_refused(tmp_path):
+    x, y = FlatTensor("x", (1,)), FlatTensor("y", (1,))
+    node = FlatNode(
+        "WHILE", [0], [1], ("WhileOptions", {"condSubgraphIndex": 1, "bodySubgraphIndex": 1})
+    )
+    built(*[Net([x, y], [node], [0], [1])] * 2, path=tmp_path / "net.tflite")
+    with pytest.raises(CannotOpen, match="has subgraphs that run themselves"):
+        probe.open_model(tmp_path / "net.tflite")
+
+
+def test_code_of_others_needs_trust(tmp_path):
+    x, y = FlatTensor("x", (1, 4)), FlatTensor("y", (1, 4))
+    node = FlatNode("CUSTOM", [0], [1], custom_code="FlexErf")
+    path = tmp_path / "net.tflite"
+    built(Net([x, y], [node], [0], [1]), path=path)
+    with pytest.raises(NotTrusted, match=r"uses the custom operator 'FlexErf', .*--trust"):
+        probe.open_model(path)
+    assert [layer.kind for layer in probe.open_model(path, trust=True).layers] == ["FlexErf"]
+    one_op("CONCAT_EMBEDDINGS", [x], [y], path=path)
+    with pytest.raises(NotTrusted, match="uses the operator CONCAT_EMBEDDINGS"):
+        probe.open_model(path)
+
+
+def test_files_beside_it_need_trust(tmp_path):
+    def change(model):
+        group = schema.ExternalBufferGroupT()
+        group.name = "/etc/passwd"
+        model.externalBufferGroups = [group]
+
+    x, y = FlatTensor("x", (1, 4)), FlatTensor("y", (1, 4))
+    path = tmp_path / "net.tflite"
+    built(Net([x, y], [FlatNode("RELU", [0], [1])], [0], [1]), path=path, change=change)
+    with pytest.raises(NotTrusted, match="holds tensors in files beside it"):
+        probe.open_model(path)
+
+
+@tflm
+def test_tflm_keeps_the_shapes_of_the_file(tmp_path):
+    x = FlatTensor("x", (1, 4), signature=(-1, 4))
+    y = FlatTensor("y", (1, 4), signature=(-1, 4))
+    one_op("RELU", [x], [y], path=tmp_path / "net.tflite")
+    model = probe.open_model(tmp_path / "net.tflite", engine="tflm")
+    assert probe.check(model, "y").inputs[0].shape == (1, 4)
+    with pytest.raises(BadInput, match=r"TFLM runs a file in the shapes that it holds: 'x' takes"):
+        probe.check(model, "y", np.zeros((2, 4), np.float32))
+    assert probe.check(str(tmp_path / "net.tflite"), "y").inputs[0].shape == (2, 4)
+
+
+def test_options_of_others_are_refused(net):
+    with pytest.raises(BadInput, match="the engine must be one of xnnpack, optimised, reference"):
+        probe.open_model(net, engine="ruy")
+    for options in ({"device": "cuda"}, {"imports": ["torch"]}, {"factory": "a:b"}):
+        with pytest.raises((BadInput, CannotOpen)):
+            probe.open_model(net, **options)
