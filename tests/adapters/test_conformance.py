@@ -1,5 +1,5 @@
 """What every model of ``probe.model.Model`` keeps, whatever opened it: one net as NumPy functions,
-an ONNX file, a PyTorch module, a Keras model and a recording."""
+an ONNX and a TFLite file, a PyTorch module, a Keras model and a recording."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,6 +15,7 @@ import torch
 from chain_model import ChainModel
 from module_state import bits, unchanged
 from onnx import helper, numpy_helper
+from tflite_files import FlatNode, FlatTensor, Net, built
 
 import probe
 from probe import Description, Step, Weight, ops
@@ -91,6 +92,29 @@ def onnx_file(folder):
     return of_file(path, ("Gemm", "Relu", "Gemm"), {"first.kernel": (3, 4), "first.bias": (4,)})
 
 
+def tflite_file(folder):
+    tensors = [
+        FlatTensor("x", (1, 3), signature=(-1, 3)),
+        *(
+            FlatTensor(f"{name}.{part}", data=data)
+            for name, kernel, bias in zip(("first", "second"), KERNELS, BIASES, strict=True)
+            for part, data in (("kernel", kernel.T), ("bias", bias))
+        ),
+        FlatTensor("first", (1, 4), signature=(-1, 4)),
+        FlatTensor("relu", (1, 4), signature=(-1, 4)),
+        FlatTensor("second", (1, 2), signature=(-1, 2)),
+    ]
+    dense = ("FullyConnectedOptions", {})
+    nodes = [
+        FlatNode("FULLY_CONNECTED", [0, 1, 2], [5], dense),
+        FlatNode("RELU", [5], [6]),
+        FlatNode("FULLY_CONNECTED", [6, 3, 4], [7], dense),
+    ]
+    built(Net(tensors, nodes, [0], [7]), path=folder / "net.tflite")
+    kinds = "FULLY_CONNECTED", "RELU", "FULLY_CONNECTED"
+    return of_file(folder / "net.tflite", kinds, {"first.kernel": (4, 3), "first.bias": (4,)})
+
+
 def of_file(path, kinds, weights):
     before = path.read_bytes()
     return Subject(probe.open_model(path), kinds, weights, lambda: path.read_bytes() == before)
@@ -154,7 +178,10 @@ def recording(folder):
     return of_file(folder / "run.npz", *TORCH)
 
 
-@pytest.fixture(scope="module", params=[chain, onnx_file, torch_module, keras_model, recording])
+SUBJECTS = [chain, onnx_file, tflite_file, torch_module, keras_model, recording]
+
+
+@pytest.fixture(scope="module", params=SUBJECTS)
 def subject(request, tmp_path_factory):
     return request.param(tmp_path_factory.mktemp("net"))
 
