@@ -126,8 +126,7 @@ _FILES = {
     "python_function": "Recomputed",
     "quantize.brevitas": "FloatQuantize IntQuantize SignQuantize",
     "quantize.code_arithmetic": (
-        "DivideRounded FunctionOfCodes HardSwishOfCodes QuantizeFloat ScaleInFloat32 "
-        "SoftmaxOfCodes"
+        "DivideRounded FunctionOfCodes HardSwishOfCodes QuantizeFloat ScaleInFloat32 SoftmaxOfCodes"
     ),
     "quantize.dynamic": "FLOAT8_TYPES AbsMaxQuantize Float8",
     "quantize.dynamic_input": "DynamicInput",
