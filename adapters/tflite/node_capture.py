@@ -67,6 +67,8 @@ def _described(
     if handles:
         tensor = flow.tensors[handles[0]]
         return None, f"its input {short(tensor.name)} of type {tensor.dtype} was not captured"
+    if len(flow.given(node)) < len(node.outputs):
+        return None, "it has an output that holds no numbers, or leaves one out"
     try:
         with describing():
             weights = worked_out(flow, node, values.arrays)

@@ -213,3 +213,29 @@ def test_options_of_others_are_refused(net):
     for options in ({"device": "cuda"}, {"imports": ["torch"]}, {"factory": "a:b"}):
         with pytest.raises((BadInput, CannotOpen)):
             probe.open_model(net, **options)
+
+
+def test_weights_that_nodes_compute_from_constants(tmp_path):
+    """A kernel in float16 goes through DEQUANTIZE, which is no layer but what its weight is."""
+    stored = RNG.normal(size=(3, 5)).astype(np.float16)
+    tensors = [
+        FlatTensor("x", (1, 5)),
+        FlatTensor("kernel", dtype="float16", data=stored),
+        FlatTensor("wide", (3, 5)),
+        FlatTensor("y", (1, 3)),
+        FlatTensor("sizes", (2,), "int32"),
+        FlatTensor("again", (1, 3)),
+    ]
+    nodes = [
+        FlatNode("DEQUANTIZE", [1], [2]),
+        FlatNode("FULLY_CONNECTED", [0, 2, -1], [3], ("FullyConnectedOptions", {})),
+        FlatNode("SHAPE", [3], [4], ("ShapeOptions", {"outType": 2})),
+        FlatNode("RESHAPE", [3, 4], [5]),
+    ]
+    built(Net(tensors, nodes, [0], [5]), path=tmp_path / "net.tflite")
+    model = probe.open_model(tmp_path / "net.tflite")
+    assert [layer.name for layer in model.layers] == ["y", "again"]
+    report = probe.check(model, "y", given=np.ones((2, 5), np.float32))
+    weight = report.weights["kernel"]
+    assert report.ok and np.array_equal(weight.stored, stored) and weight.effective.dtype == "f4"
+    assert probe.check(model, "again", given=np.ones((1, 3), np.float32)).ok
