@@ -51,6 +51,10 @@ _ROUNDINGS = {
     ("FULLY_CONNECTED", "int8"): _row("double", "single", "up", "fp32"),
     ("TRANSPOSE_CONV", "int8"): _row("double", "double", "up", "fp32"),
     ("MUL", "int8"): _row("double", "double", "double", "fp32"),
+    ("CONV_2D", "uint8"): _row("", "double", "up", "fp32"),
+    ("DEPTHWISE_CONV_2D", "uint8"): _row("", "double", "double", "fp32"),
+    ("FULLY_CONNECTED", "uint8"): _row("", "single", "up", "fp32"),
+    ("MUL", "uint8"): _row("", "double", "double", "fp32"),
     ("CONV_2D", "int16"): _row("reduced", "reduced", "reduced"),
     ("CONV_2D, grouped", "int16"): _row("reduced", "reduced", "reduced"),
     ("DEPTHWISE_CONV_2D", "int16"): _row("reduced", "reduced", "reduced"),
@@ -71,7 +75,8 @@ def rounding(kernel: Kernel, operator: str, dtype: str) -> str:
             f"the rounding of {operator} on {kernel.machine} is not known: the {kernel.family} "
             f"kernels of x86-64 alone were measured"
         )
-    known = _ROUNDINGS.get((operator, dtype), {}).get(kernel.family, "")
+    row = _ROUNDINGS.get((operator, dtype))
+    known = "" if row is None else row[kernel.family]
     if not known:
         raise Undescribed(
             f"the rounding of {operator} of {dtype} in the {kernel.family} kernels is not known"
@@ -92,13 +97,13 @@ def channels_rounded_singly(kernel: Kernel, operator: str, dtype: str, channels:
 
 def requantize(
     how: str,
-    scale: np.ndarray | float,
-    factor: np.ndarray | float,
+    scale: np.ndarray | np.floating | float,
+    factor: np.ndarray | np.floating | float,
     zero_point: int,
     limits: tuple[int, int],
 ) -> ops.Requantize:
     """The op for a scale; ``factor`` is the same as float32 arithmetic forms it."""
-    multiplier, shift = fixed_point(scale)
+    multiplier, shift = fixed_point(np.asarray(scale))
     shape = np.shape(multiplier)
     return ops.Requantize(
         multiplier=multiplier,

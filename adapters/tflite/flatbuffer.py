@@ -14,6 +14,9 @@ _READ = 4
 """The tables and vectors of a file together are at most so many times as long as it: what is read
 under many names is counted for each."""
 
+_TABLES = 300_000
+"""Nodes, tensors, buffers and what they consist of; to read so many takes some seconds."""
+
 
 class Cursor:
     """What the tables of one file are read through; ``what`` names the file."""
@@ -21,6 +24,7 @@ class Cursor:
     def __init__(self, content: bytes, what: str) -> None:
         self.content, self.what = content, what
         self._left = _READ * len(content)
+        self._tables = 0
 
     def damaged(self, why: str) -> CannotOpen:
         return CannotOpen(f"{self.what} is a damaged .tflite file: {why}")
@@ -40,6 +44,9 @@ class Cursor:
     def tables(self, parent: Any, field: str) -> Iterator[Any]:
         length = getattr(parent, f"{field}Length")()
         self.spend(4 * length)
+        self._tables += length
+        if self._tables > _TABLES:
+            raise CannotOpen(f"{self.what} has more than {_TABLES:,} tables")
         item = getattr(parent, field)
         for at in range(length):
             table = item(at)

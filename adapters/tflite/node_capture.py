@@ -78,10 +78,14 @@ def _described(
 
 
 def _notes(flow: Dataflow, node: TfliteNode, values: Values) -> tuple[str, ...]:
-    """What became of its state."""
+    """What it takes of a state, and what becomes of that."""
     notes = []
     for at in dict.fromkeys(node.inputs):
         before, after = values.before.get(at), values.arrays.get(at)
+        maker = flow.makers.get(at)
+        if maker is not None and maker.operator == "READ_VARIABLE":
+            name = short(flow.tensors[at].name)
+            notes.append(f"its input {name} is a state of the model, as this pass read it")
         if before is None or after is None:
             continue
         changed = "leaves it as it is" if before.tobytes() == after.tobytes() else "changes it"

@@ -144,7 +144,8 @@ def _write(answer: IO[bytes], ran: Ran | EngineRefusal) -> None:
 def _read(answer: IO[bytes], what: str) -> Ran:
     head = json.loads(answer.readline() or b"{}")
     if "failed" in head:
-        raise Refused(f"{what} fails: {head['failed']}", head["stage"])
+        other = "" if head["stage"] == "invoke" else "; --engine (engine=) chooses another"
+        raise Refused(f"{what} fails: {head['failed'].rstrip('.')}{other}", head["stage"])
     if "listed" not in head:
         raise ForwardFailed(f"{what} ends without an answer")
     ran = Ran(delegated=frozenset(head["delegated"]), refused=dict(head["refused"]))

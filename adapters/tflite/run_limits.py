@@ -10,13 +10,15 @@ from probe.files.size_limits import most
 from .allowed_operators import ALLOWED
 from .cut_out import bytes_of
 from .run_in_child import Limits
-from .schema import TfliteFile
+from .schema import OMITTED, TfliteFile, bits_of, count_of
 
 __all__ = ["limits", "refuse_endless", "refuse_untrusted"]
 
-_SECONDS, _LOOPING = 120.0, 8.0
-"""Seconds of processor time that a run may take, and one whose subgraphs run as often as the model
-computes."""
+_LOOPING, _SECONDS = 8.0, 600.0
+"""Seconds of processor time that a run may take whose subgraphs run as often as the model computes,
+and the most that any run may take."""
+_PRODUCTS = 1e8
+"""So many products a second the slowest of the kernels computes."""
 _TRUST = "--trust (trust=True) runs it"
 
 
@@ -62,8 +64,35 @@ def limits(model: TfliteFile, fed: int, trusted: bool) -> Limits:
         return Limits(math.inf, math.inf)
     nodes = [node for subgraph in model.subgraphs for node in subgraph.nodes]
     looping = any(node.subgraphs and node.operator != "CALL_ONCE" for node in nodes)
-    memory = most(len(model.content) + fed) + 2 * bytes_of(model)
-    return Limits(memory, _LOOPING if looping else _SECONDS)
+    main = model.subgraphs[0]
+    declared = sum(
+        count_of(main.tensors[at].shape) * bits_of(main.tensors[at].dtype) // 8
+        for at in main.inputs
+        if at != OMITTED
+    )
+    batches = max(1.0, fed / max(1, declared))
+    memory = most(len(model.content) + fed) + 2 * batches * bytes_of(model)
+    seconds = _LOOPING
+    if not looping:
+        seconds = min(_LOOPING + batches * _products(model) / _PRODUCTS, _SECONDS)
+    return Limits(memory, seconds)
+
+
+def _products(model: TfliteFile) -> float:
+    """How many products the nodes compute, by the shapes of the file: of each output as many as a
+    constant, or a factor, has numbers for a channel."""
+    total = 0.0
+    for node in model.subgraphs[0].nodes:
+        tensors = model.subgraphs[0].tensors
+        given = sum(count_of(tensors[at].shape) for at in node.outputs if at != OMITTED)
+        kernels = [
+            count_of(tensors[at].shape) / max(1, tensors[at].shape[0], tensors[at].shape[-1])
+            for at in node.inputs
+            if at != OMITTED and len(tensors[at].shape) > 1
+            if tensors[at].is_constant or node.operator == "BATCH_MATMUL"
+        ]
+        total += given * max(kernels, default=1.0)
+    return total
 
 
 def _listed(numbers: Iterable[int]) -> str:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from probe.ops.python_function import *
     from probe.ops.quantize.brevitas import *
     from probe.ops.quantize.code_arithmetic import *
+    from probe.ops.quantize.code_functions import *
     from probe.ops.quantize.dynamic import *
     from probe.ops.quantize.dynamic_input import *
     from probe.ops.quantize.fake_quantize import *
@@ -125,9 +126,8 @@ _FILES = {
     "normalization.rms_lp_norm": "LRN LpNormalization RMSNormalization",
     "python_function": "Recomputed",
     "quantize.brevitas": "FloatQuantize IntQuantize SignQuantize",
-    "quantize.code_arithmetic": (
-        "DivideRounded FunctionOfCodes HardSwishOfCodes QuantizeFloat ScaleInFloat32 SoftmaxOfCodes"
-    ),
+    "quantize.code_arithmetic": "DivideRounded QuantizeFloat ScaleInFloat32",
+    "quantize.code_functions": "FunctionOfCodes HardSwishOfCodes SoftmaxOfCodes",
     "quantize.dynamic": "FLOAT8_TYPES AbsMaxQuantize Float8",
     "quantize.dynamic_input": "DynamicInput",
     "quantize.fake_quantize": "DynamicQuantize FakeQuantize",

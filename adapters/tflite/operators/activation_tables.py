@@ -6,6 +6,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
+from ..arithmetic import requantize
 from ..describe import NodeBuilder, Operand, node
 from .activations import code_range
 

@@ -1,6 +1,7 @@
 """Codes that a kernel makes of some channels in another way than of the rest."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ __all__ = ["in_blocks", "in_flat_blocks"]
 def in_blocks(
     build: NodeBuilder, y: Ref, op: ops.Requantize, operator: str, dtype: str, axis: int
 ) -> Ref:
-    """The op on (batch, ...) with the channels on an axis, those behind the last whole block rounded
+    """The op on what has its channels on an axis, those behind the last whole block rounded
     twice."""
     channels, rank = build.result.shape[-1], len(build.result.shape)
     blocks = channels - channels_rounded_singly(build.kernel, operator, dtype, channels)
@@ -25,7 +26,7 @@ def in_blocks(
     starts, stops = [0] * rank, [None] * rank
 
     def part(first: int, end: int, how: str) -> Ref:
-        own = {name: _cut(getattr(op, name), first, end) for name in _BY_CHANNEL}
+        own: dict[str, Any] = {name: _cut(getattr(op, name), first, end) for name in _BY_CHANNEL}
         cut = ops.Slice(
             starts=(*starts[:axis], first, *starts[axis + 1 :]),
             stops=(*stops[:axis], end, *stops[axis + 1 :]),

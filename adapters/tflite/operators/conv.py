@@ -1,6 +1,7 @@
 """Convolutions: of floats, of codes, and of floats with the codes of a kernel."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -50,9 +51,7 @@ def same_or_valid(
     return tuple((total // 2, total - total // 2) for total in totals)
 
 
-def geometry(
-    build: NodeBuilder, sizes: tuple[int, ...], kernel: tuple[int, ...]
-) -> dict[str, tuple[int, ...] | Pads]:
+def geometry(build: NodeBuilder, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
     """Strides, dilations and padding of a convolution."""
     strides = build.get("strideH", 1), build.get("strideW", 1)
     dilations = build.get("dilationHFactor", 1), build.get("dilationWFactor", 1)
@@ -115,8 +114,8 @@ def _convolution(
         y = convolved_dynamically(build, x, kernel, weight, own, given, groups)
         return activated(build, channels_last(build, y))
     if x.dtype == "float32":
-        op = ops.Conv(weight=weight, bias=own, groups=groups, **given)
-        y = build.add(op, channels_first(build, x))
+        conv = ops.Conv(weight=weight, bias=own, groups=groups, **given)
+        y = build.add(conv, channels_first(build, x))
         return activated(build, channels_last(build, y))
     operator = build.node.operator + (", grouped" if groups > 1 and not depthwise else "")
     how = rounding(build.kernel, operator, x.dtype)
@@ -149,7 +148,13 @@ def transpose_conv(
     )
     weight = held_weight(kernel, (3, 0, 1, 2))
     own = held_weight(bias)
-    given = {"weight": weight, "bias": own, "strides": strides, "crops": crops, "dilations": ones}
+    given: dict[str, Any] = {
+        "weight": weight,
+        "bias": own,
+        "strides": strides,
+        "crops": crops,
+        "dilations": ones,
+    }
     if x.dtype == "float32" and (weight is None or weight.grid is None):
         y = build.add(ops.ConvTranspose(**given), channels_first(build, x))
         return activated(build, channels_last(build, y))

@@ -18,7 +18,7 @@ _LEFT = {"int8": 20, "uint8": 20, "int16": 15}
 """How many bits the inputs of a sum are shifted left."""
 
 
-def _plain(build: NodeBuilder, op: ops.Op, *inputs: Operand) -> Ref:
+def _plain(build: NodeBuilder, op: ops.Op, *inputs: Operand | Ref) -> Ref:
     """On floats, or on whole numbers, which wrap around where C's do."""
     return activated(build, build.add(op, *inputs))
 

@@ -70,7 +70,8 @@ def _counts(
     for size, count, k, s, (before, _) in zip(sizes, counts, kernel, strides, pads, strict=True):
         start = np.arange(count) * s - before
         lines.append(np.minimum(start + k, size) - np.maximum(start, 0))
-    return np.multiply.outer(*lines)
+    counted: np.ndarray = np.multiply.outer(*lines)
+    return counted
 
 
 def _clamped(build: NodeBuilder, y: Ref) -> Ref:

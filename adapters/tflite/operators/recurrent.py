@@ -3,7 +3,7 @@
 import numpy as np
 
 from probe import ops
-from probe.description import Ref, Weight
+from probe.description import Ref
 from probe.errors import Undescribed
 from probe.ops.quantize.requantize import fixed_point
 

@@ -20,7 +20,7 @@ def _modes(build: NodeBuilder) -> tuple[bool, bool]:
 def resize_nearest(build: NodeBuilder, x: Operand, size: Operand) -> Ref:
     """GetNearestNeighbor of lite/kernels/internal/common.h, in float32."""
     corners, centers = _modes(build)
-    y = x
+    y: Ref | Operand = x
     for axis, count in enumerate((int(n) for n in size.constant), start=1):
         have = x.shape[axis]
         scale = np.float32(have) / np.float32(count)

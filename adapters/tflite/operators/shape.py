@@ -35,7 +35,7 @@ def reshape(build: NodeBuilder, x: Operand, *shape: Operand) -> Ref:
     build.knows("newShape", "squeezeDims")
     for operand in shape:
         operand.used.append(True)
-    return build.reshaped(x)
+    return build.reshaped(x.ref)
 
 
 @node("CONCATENATION")
@@ -94,6 +94,8 @@ def mirror_pad(build: NodeBuilder, x: Operand, amounts: Operand) -> Ref:
 @node("SLICE")
 def slice_(build: NodeBuilder, x: Operand, begin: Operand, size: Operand) -> Ref:
     starts = tuple(int(at) for at in begin.constant)
+    if not len(starts) == len(size.constant) == len(x.shape):
+        raise Undescribed("a slice of other axes than the tensor has")
     stops = tuple(
         None if int(n) < 0 else at + int(n) for at, n in zip(starts, size.constant, strict=True)
     )

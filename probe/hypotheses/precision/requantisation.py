@@ -116,7 +116,8 @@ class _InFloat64(Elementwise):
         op = self.inner
         scale = np.asarray(op.multiplier) * np.exp2(np.asarray(op.shift, np.float64) - 31)
         value = _MODES[self.mode](x.astype(np.float64) * scale) + op.zero_point
-        return np.clip(value, op.low, op.high).astype(np.int64)
+        code: np.ndarray = np.clip(value, op.low, op.high).astype(np.int64)
+        return code
 
 
 _MODES: dict[str, Any] = {
@@ -282,7 +283,7 @@ def bias_scale(case: Case) -> Iterator[Edit]:
             continue
         if bias.grid is None or weight.grid is None:
             continue
-        own, of_weight = (np.ravel(part.grid.scale) for part in (bias, weight))
+        own, of_weight = np.ravel(bias.grid.scale), np.ravel(weight.grid.scale)
         codes = bias.effective.astype(np.float64)
         units = {
             "the bias has the scale of the weights alone": codes * (own / of_weight),
@@ -333,9 +334,10 @@ class _Wrapped(Elementwise):
     def f(self, x: np.ndarray) -> np.ndarray:
         half = 1 << (self.bits - 1)
         whole = np.rint(x).astype(np.int64)
+        wrapped: np.ndarray = (whole + half) % (2 * half) - half
         if self.saturates:
-            return np.clip(whole, -half, half - 1)
-        return (whole + half) % (2 * half) - half
+            wrapped = np.clip(whole, -half, half - 1)
+        return wrapped
 
 
 @hypothesis("accumulator-overflow")
@@ -345,7 +347,7 @@ def accumulator_overflow(case: Case) -> Iterator[Edit]:
     A product of two codes of 8 bits takes 16: a few of them leave the range. TFLite's accumulators
     have 32 bits, and 64 with codes of 16.
     """
-    for position, op in _sums(case):
+    for position, _ in _sums(case):
         widths = (16, 32) if np.abs(case.input_of(position)).max(initial=0) > 255 else (16,)
         for bits in widths:
             for saturates in (False, True):

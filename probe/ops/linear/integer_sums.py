@@ -51,7 +51,7 @@ class _OfIntegers:
         return True
 
     def run_float64(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return self.run(*inputs)  # type: ignore[attr-defined,no-any-return]
+        return self.run(*inputs)  # type: ignore[attr-defined]
 
     def partial_squares_pay(self, inputs: Arrays, outputs: Arrays) -> bool:
         return False
@@ -72,7 +72,7 @@ class IntegerConv(_OfIntegers, Conv):
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
-        batch, channels, *sizes = graph.shape(inputs[0])
+        batch, _, *sizes = graph.shape(inputs[0])
         deep, width, *taps = graph.shape(kernel)
         spans = zip(sizes, self.pads, taps, self.dilations, self.strides, strict=True)
         counts = [(n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in spans]

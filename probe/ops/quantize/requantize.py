@@ -66,7 +66,7 @@ class Requantize(Elementwise):
     """clip(round(x * scale) + zero_point, low, high), where the scale is in fixed point:
     multiplier * 2^(shift - 31).
 
-    ``multiplier``, ``shift`` and ``factor``, which is what the rounding fp32 multiplies by, broadcast
+    ``multiplier``, ``shift`` and ``factor``, what the rounding fp32 multiplies by, broadcast
     against x. (double: gemmlowp's fixedpoint.h; up: ruy's apply_multiplier.cc on x86; single:
     TensorFlow Lite with TFLITE_SINGLE_ROUNDING; fp32: XNNPACK's qs8-requantization; reduced:
     MultiplyByQuantizedMultiplier of 64-bit sums, lite/kernels/internal/common.h.)
@@ -125,7 +125,7 @@ class Requantize(Elementwise):
         product = graph.op("Mul", left, graph.const(np.asarray(self.multiplier, np.int64)))
         unit = one << np.maximum(-shift, 0)
         if self.rounding == "up":
-            return _floored(graph, _floored(graph, product, one << np.int64(31)), unit)
+            return _floored(graph, _floored(graph, product, np.asarray(1 << 31)), unit)
         negative = graph.op("Less", product, graph.const(0))
         nudge = graph.op("Where", negative, graph.const(1 - (1 << 30)), graph.const(1 << 30))
         high = graph.op("Div", graph.op("Add", product, nudge), graph.const(1 << 31))
