@@ -10,7 +10,7 @@ from probe.files.size_limits import most
 from .allowed_operators import ALLOWED
 from .cut_out import bytes_of
 from .run_in_child import Limits
-from .schema import OMITTED, TfliteFile, count_of
+from .schema import OMITTED, TfliteFile, bits_of, count_of
 
 __all__ = ["limits", "refuse_endless", "refuse_untrusted"]
 
@@ -64,8 +64,17 @@ def limits(model: TfliteFile, fed: int, trusted: bool) -> Limits:
         return Limits(math.inf, math.inf)
     nodes = [node for subgraph in model.subgraphs for node in subgraph.nodes]
     looping = any(node.subgraphs and node.operator != "CALL_ONCE" for node in nodes)
-    memory = most(len(model.content) + fed) + 2 * bytes_of(model)
-    seconds = _LOOPING if looping else min(_LOOPING + _products(model) / _PRODUCTS, _SECONDS)
+    main = model.subgraphs[0]
+    declared = sum(
+        count_of(main.tensors[at].shape) * bits_of(main.tensors[at].dtype) // 8
+        for at in main.inputs
+        if at != OMITTED
+    )
+    batches = max(1.0, fed / max(1, declared))
+    memory = most(len(model.content) + fed) + 2 * batches * bytes_of(model)
+    seconds = _LOOPING
+    if not looping:
+        seconds = min(_LOOPING + batches * _products(model) / _PRODUCTS, _SECONDS)
     return Limits(memory, seconds)
 
 
