@@ -93,6 +93,7 @@ def test_the_state_is_an_input_of_the_call(tmp_path):
     reports = {report.layer: report for report in probe.sweep(model)}
     assert [*reports] == ["xh", "y"] and all(report.ok for report in reports.values())
     assert reports["xh"].inputs[1].tolist() == [[0.25, 0.25]]
+    assert "its input h is a state of the model, as this pass read it" in reports["xh"].notes
     again = {report.layer: report for report in probe.sweep(model)}
     assert again["xh"].inputs[1].tolist() == [[0.25, 0.25]]  # each pass starts anew
 
@@ -109,7 +110,7 @@ def test_what_an_engine_refuses_runs_operator_by_operator(tmp_path):
 def test_a_refusal_of_everything_is_an_error(tmp_path):
     x, y = FlatTensor("x", (1, 4)), FlatTensor("y", (1, 4))
     one_op("RELU", [x], [y], version=99, path=tmp_path / "net.tflite")
-    with pytest.raises(ForwardFailed, match=r"running .*net.tflite fails: .*version '?99"):
+    with pytest.raises(ForwardFailed, match=r"net.tflite fails: .*version '?99.*; --engine"):
         probe.check(str(tmp_path / "net.tflite"), "y")
 
 
