@@ -20,9 +20,9 @@ from probe.files.size_limits import too_much
 from probe.listing import Listing
 from probe.process.extras import install
 
-__all__ = ["list_file", "open_model"]
+__all__ = ["list_file", "open_model", "weight_files", "weights_alone"]
 
-_EXTRAS = {name: name[1:] for name in (".keras", ".tflite", ".torch", ".transformers")}
+_EXTRAS = {name: name[1:] for name in (".gguf", ".keras", ".tflite", ".torch", ".transformers")}
 """Adapter -> the extra that installs its framework."""
 
 _RECORDING = "probe.recording"
@@ -68,7 +68,7 @@ def list_file(path: str | os.PathLike[str]) -> Listing | None:
     Nothing that the file holds is run. Raises CannotOpen as ``open_model`` does.
     """
     adapter = _adapter_of_file(Path(path))
-    if adapter not in (".keras", ".tflite", ".transformers", _RECORDING):
+    if adapter not in (".gguf", ".keras", ".tflite", ".transformers", _RECORDING):
         return None
     found: Listing | None = _imported(adapter).list_file(path)
     return found
@@ -77,6 +77,30 @@ def list_file(path: str | os.PathLike[str]) -> Listing | None:
 def _refuse_engine(engine: str | None, what: str) -> None:
     if engine is not None:
         raise BadInput(f"engine= (--engine) chooses what runs a .tflite file, and {what} is none")
+
+
+def weights_alone(*sources: Any) -> bool:
+    """Whether one of these files holds weights without a graph, which ``weight_files`` compares."""
+    paths = [Path(source) for source in sources if isinstance(source, str | os.PathLike)]
+    return any(map(_is_gguf, paths))
+
+
+def weight_files(a: Any, b: Any) -> Any:
+    """What is compared of two files of which one holds weights without a graph
+    (``probe.model_comparison.weight_files.WeightFiles``)."""
+    if not all(isinstance(source, str | os.PathLike) for source in (a, b)):
+        raise CannotOpen(
+            "a GGUF file is compared with the path of the Hugging Face directory, or GGUF file, "
+            "that it was made of, not with a live model"
+        )
+    return _imported(".gguf").weight_files(a, b)
+
+
+def _is_gguf(path: Path) -> bool:
+    if not is_file(path):
+        return False
+    with open_file(path, "a model file", CannotOpen) as file:
+        return file.read(4) == b"GGUF"
 
 
 def _imported(adapter: str) -> Any:
@@ -139,6 +163,7 @@ def _adapter_of_file(path: Path) -> str:
 
 _KINDS: tuple[tuple[bytes, str], ...] = (
     (rb".{4}TFL3", ".tflite"),
+    (rb"GGUF", ".gguf"),
     (rb"\x89HDF\r\n\x1a\n", ".keras"),
     # A pickle of protocol 2 to 5: what torch.save wrote before 1.6.
     (rb"\x80[\x02-\x05]", ".torch"),

@@ -51,6 +51,7 @@ ALLOWED = {
     ("adapters/torch/loading/file.py", "is_zipfile"): "opened before",
     ("adapters/torch/capture/exported_program.py", "load"): "it reads by name: opened before",
     ("adapters/safetensors_files.py", "safe_open"): "safetensors reads by name: opened before",
+    ("adapters/safetensors_values.py", "safe_open"): "safetensors reads by name: opened before",
     ("adapters/transformers/loading.py", "from_pretrained"): "it reads by name: opened before",
     ("adapters/transformers/loading.py", "load_file"): "a function of ours",
     ("adapters/transformers/tokenizer.py", "from_file"): "it reads by name: its size is known",

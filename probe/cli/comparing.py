@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from probe import command_line
@@ -51,6 +52,10 @@ def _compared(arguments: Comparing) -> int:
         from probe.cli.given_input import input_of
         from probe.model_comparison.compare import compare as compare_models
 
+        if import_module("probe.adapters").weights_alone(arguments.a, arguments.b):
+            _refuse_of_run(arguments)
+            weights = compare_models(arguments.a, arguments.b, progress=status.show)
+            return _told(weights, arguments)
         with _advising("a"):
             a = _opened(arguments.a, arguments.a_opening, arguments)
         with _advising("b"):
@@ -76,6 +81,25 @@ def _compared(arguments: Comparing) -> int:
                 progress=status.show,
             )
         return _told(comparison, arguments)
+
+
+_OF_A_RUN = (
+    *("input", "input_b", "text", "seed", "shape", "arg", "pairs", "replace", "replace_b"),
+    *("layers", "types", "rtol", "atol", "thorough"),
+)
+"""Options that say what models are run on, or how far what they give may lie apart."""
+
+
+def _refuse_of_run(arguments: Comparing) -> None:
+    """Raises BadInput where options say how models are run: a GGUF file is compared as stored."""
+    from probe.errors import BadInput
+
+    given = [name for name in _OF_A_RUN if arguments.is_given(name)]
+    if given:
+        raise BadInput(
+            f"a GGUF file holds weights, which are compared as they are stored: leave out "
+            f"--{given[0].replace('_', '-')}"
+        )
 
 
 def _refuse_targets(arguments: Comparing) -> None:
@@ -132,7 +156,6 @@ _OF_B = re.compile(r"--(input|replace)(?![\w-])")
 
 def _opened(path: str, opening: OfSide, arguments: Comparing) -> Any:
     """A model, or the path where it holds arrays alone."""
-    from importlib import import_module
     from pathlib import Path
 
     from probe.errors import CannotOpen

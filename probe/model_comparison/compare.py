@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace as changed
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from probe.capture.replacing import Replace
 from probe.capture.run import ModelLike
 from probe.capture.user_arrays import Inputs, Shape
 from probe.command_line import drawing
+from probe.errors import BadInput
 from probe.model import Model, recorded
 from probe.model_comparison.batches import batches
 from probe.model_comparison.causes.types import Types, beyond, read_types
@@ -20,6 +22,7 @@ from probe.model_comparison.passes import outputs_apart, passes_of
 from probe.model_comparison.reports.result import ModelComparison
 from probe.model_comparison.side_run import SideRun, blocks_of
 from probe.model_comparison.sides import ArraysAlone, opened_side
+from probe.model_comparison.stored_weights import compared_weights
 from probe.process.interrupts import undisturbed
 from probe.verdict.options import NOT_SEARCHED, search_of
 
@@ -91,8 +94,16 @@ def compare(
             share no name.
         ForwardFailed: A model's own forward pass raises.
     """
-    tolerance = tolerance_of(rtol, atol)
     say = progress or (lambda _: None)
+    adapters = import_module("probe.adapters")
+    if adapters.weights_alone(a, b):
+        if any(value is not None for value in (x, x_b, pairs, replace, replace_b)):
+            raise BadInput(
+                "a GGUF file holds weights that are compared as they are stored: leave out the "
+                "inputs, pairs and replaced outputs"
+            )
+        return compared_weights(adapters.weight_files(a, b), say).opened_by(_path(a), _path(b), {})
+    tolerance = tolerance_of(rtol, atol)
     how = search_of(search, thorough) or NOT_SEARCHED
     planned = None if types is None else read_types(types)
     first, second = opened_side(a), opened_side(b)

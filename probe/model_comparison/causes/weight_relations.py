@@ -8,12 +8,13 @@ import numpy as np
 
 from probe.weights_read_back.orders import order_in_words
 
-__all__ = ["RoundingBetween", "relation"]
+__all__ = ["STEPS", "RoundingBetween", "relation"]
 
 _DIGITS = 1e-5
 """How far entries may lie apart that went through several roundings of float32, as a share of the
 largest in their row."""
-_STEPS = 0.51
+STEPS = 0.51
+"""How far a rounding to integers may move a number, in steps."""
 _TOLD = 1e-4
 """A factor or shift is told where it is one by that much."""
 _LARGE = 1 << 13
@@ -47,7 +48,7 @@ class RoundingBetween:
             sizes = np.maximum(np.abs(a), np.abs(b))
             room = digits * _largest(sizes) + roundings * self.unit * sizes
             if self.step is not None:
-                room = room + _STEPS * self.step
+                room = room + STEPS * self.step
             return np.asarray((np.abs(a - b) <= room) | (a == b))
 
 

@@ -26,7 +26,8 @@ class Pair:
     """The order of B's axes in A's, such as "0,3,1,2"; "" where they are equal. Both shapes where
     axes are merged or split."""
     how: str
-    """What the pair follows from: "given", "weights", "name", "values" or "structure"."""
+    """What the pair follows from: "given", "weights", "name", "values" or "structure"; of weights
+    that are compared as they are stored "stored weights"."""
     local: Comparison | None
     """What B's layers make of A's tensors, against A's result, in A's axes; None where they cannot
     be computed."""
@@ -64,7 +65,7 @@ class Pair:
     replaced: str = ""
     """Whose output there was replaced by your values, in words; such a pair is no difference."""
     computed: str = "B"
-    """Whose layers the local error is of: "A" where B is arrays alone."""
+    """Whose layers the local error is of: "A" where B is arrays alone, "" of stored weights."""
     given: str = ""
     """The name of the array that is compared with what a layer gives, where one side is arrays
     alone and it is in the layer's order of axes."""

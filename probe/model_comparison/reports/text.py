@@ -56,6 +56,10 @@ def _pairs(comparison: "ModelComparison", fold: bool, page: int) -> Iterator[str
 
 
 def _legend(comparison: "ModelComparison") -> str:
+    if not comparison.pairs[0].computed:
+        return (
+            "local: B's numbers against what a conversion makes of A's; in units of the allowance"
+        )
     side, other = "AB" if comparison.pairs[0].computed == "A" else "BA"
     return (
         f"local: {side}'s layers on {other}'s tensors; propag.: {side}'s own tensors; in units of "
