@@ -155,6 +155,11 @@ def _parts(path: Path, count: Any) -> Iterable[Path]:
                 f"{path} is one of {count:,} files, of which {other.name} is missing: put all of "
                 "them into one folder"
             )
+        if other.resolve().parent != path.resolve().parent:
+            raise CannotOpen(
+                f"{other.name} is a link to a file of another folder than that of {path}: put "
+                "the files themselves into one folder"
+            )
         if other != path:
             yield other
 

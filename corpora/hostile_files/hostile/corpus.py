@@ -1,5 +1,6 @@
 """The corpus: importing this fills `case.CASES`."""
 
+import outside_gguf_files
 from hostile import (  # noqa: F401
     arrays,
     commands,
@@ -11,3 +12,6 @@ from hostile import (  # noqa: F401
     safetensors_files,
     tricks,
 )
+from hostile.case import CASES
+
+CASES.update(outside_gguf_files.CASES)

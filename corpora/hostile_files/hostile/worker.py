@@ -42,6 +42,7 @@ ONNX, TORCH = ("onnx", "onnxruntime", "h5py", "ml_dtypes"), ("torch", "safetenso
 KERAS = ("tensorflow", "tf_keras", "keras", "qkeras")
 FAMILIES = {
     "arrays": (("npy", "npz", "text", "onnx"), ONNX),
+    "gguf": (("gguf",), (*ONNX, "gguf")),
     "torch": (("pt", "safetensors", "torchscript", "pt2"), (*ONNX, *TORCH)),
     "keras": (("h5", "keras", "qkeras"), (*ONNX, *KERAS)),
     "all": (("path", "command"), (*ONNX, *TORCH, *KERAS)),
