@@ -81,7 +81,7 @@ def test_a_split_model_is_read_as_one(tmp_path: Path) -> None:
     split = _entry("split.count", 4, struct.pack("<I", 2))
     first, second = (tmp_path / f"a-0000{place}-of-00002.gguf" for place in (1, 2))
     first.write_bytes(_file([_ARCHITECTURE, split], [_tensor("a")]))
-    with pytest.raises(CannotOpen, match="a-00002-of-00002.gguf is missing"):
+    with pytest.raises(CannotOpen, match=r"a-00002-of-00002\.gguf is missing"):
         list_file(first)
     second.write_bytes(_file([split], [_tensor("b")]))
     listing = list_file(first)
