@@ -84,7 +84,11 @@ def rounding(kernel: Kernel, operator: str, dtype: str) -> str:
     return known
 
 
-_BLOCKS = {("DEPTHWISE_CONV_2D", "int8"): 8, ("MEAN of height and width", "int8"): 16}
+_BLOCKS = {
+    ("DEPTHWISE_CONV_2D", "int8"): 8,
+    ("TRANSPOSE_CONV", "int8"): 8,
+    ("MEAN of height and width", "int8"): 16,
+}
 
 
 def channels_rounded_singly(kernel: Kernel, operator: str, dtype: str, channels: int) -> int:

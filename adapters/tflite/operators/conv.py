@@ -163,6 +163,5 @@ def transpose_conv(
     how = rounding(build.kernel, "TRANSPOSE_CONV", x.dtype)
     y = build.add(ops.IntegerConvTranspose(**given), channels_first(build, build.steps_of(x)))
     scale, factor = sum_scales(build, x, kernel, 2)
-    limits = code_range(build)
-    y = build.add(requantize(how, scale, factor, build.result.zero_point, limits), y)
-    return channels_last(build, y)
+    op = requantize(how, scale, factor, build.result.zero_point, code_range(build))
+    return channels_last(build, in_blocks(build, y, op, "TRANSPOSE_CONV", x.dtype, 1))

@@ -43,7 +43,8 @@ def fully_connected(
 
 def _to_codes(build: NodeBuilder, y: Ref, how: str, x: Operand, kernel: Operand) -> Ref:
     scale, factor = sum_scales(build, x, kernel, 0)
-    if kernel.scales.size == 1:  # GetQuantizedConvolutionMultipler multiplies in float32
+    if kernel.scales.size == 1 and (x.dtype != "int16" or build.kernel.family == "tflm"):
+        # GetQuantizedConvolutionMultipler multiplies in float32
         product = np.float64(x.scale * kernel.scale)
         scale = np.asarray(product / np.float64(build.result.scale)).reshape(scale.shape)
     limits = code_range(build)

@@ -1,0 +1,51 @@
+"""Operators of codes, bit for bit: NumPy and ONNX Runtime against LiteRT under its three resolvers,
+and against TFLM."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from own_seed import RNG
+from tflite_operators import OPERATORS, described, drawn, gave
+
+from adapters.tflite.arithmetic import ENGINES, Kernel, rounding
+from probe.errors import Undescribed
+from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.onnxruntime_reference import crosscheck
+
+HERE = [
+    engine
+    for engine in ENGINES
+    if engine != "tflm" or importlib.util.find_spec("tflite_micro") is not None
+]
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_every_engine_to_the_last_bit(name):
+    compared = 0
+    for number, case in enumerate(drawn(name, RNG, 9)):
+        for engine in HERE:
+            outputs, delegated = gave(case, engine)
+            steps = described(case, engine, outputs, delegated).steps
+            values = recompute(steps, case.inputs)
+            np.testing.assert_array_equal(values[-1][0], outputs[0], engine)
+            if not number:
+                theirs = crosscheck(steps, case.inputs, values)[0]
+                np.testing.assert_array_equal(theirs, outputs[0], engine)
+            compared += outputs[0].size
+        assert len(np.unique(outputs[0])) > 20
+    assert compared > 1000
+
+
+def test_an_unknown_cell_is_refused_and_not_guessed():
+    assert rounding(Kernel("xnnpack", "x86_64", True), "CONV_2D", "int8") == "fp32"
+    assert rounding(Kernel("xnnpack", "x86_64", False), "CONV_2D", "int8") == "up"
+    for kernel, operator, dtype, what in (
+        (Kernel("xnnpack", "aarch64", True), "CONV_2D", "int8", "aarch64"),
+        (Kernel("optimised", "arm64"), "FULLY_CONNECTED", "int8", "arm64"),
+        (Kernel("tflm"), "CONV_2D", "uint8", "of uint8 in the tflm kernels"),
+        (Kernel("reference"), "SUM", "int8", "SUM of int8 in the reference kernels"),
+    ):
+        with pytest.raises(Undescribed, match=what):
+            rounding(kernel, operator, dtype)
+    assert rounding(Kernel("tflm", "aarch64"), "CONV_2D", "int8") == "double"
