@@ -274,18 +274,29 @@ def _type(node: Any) -> int:
     return first.type or next(iter(listed), 0) or node.attr[first.type_attr].type
 
 
-def _into(function: Any, emit: Emit, place: Place) -> None:
-    """Nodes that a function's first multiplication waits for, and takes its input by way of.
+def _by_way_of(nodes: Nodes, taken: Ref, given: Ref, kind: int) -> Ref:
+    """A float tensor, plus 1 where the sum of the squares of another is not a number.
 
-    The latter keeps a node without side effects from being left out of the graph.
+    This keeps a node without side effects from being left out of the graph before it runs.
     """
+    if kind == 7:  # strings
+        given, kind = nodes("StringLength", given), 3
+    if kind in (3, 4, 9, 10):
+        given, kind = nodes("Cast", given, SrcT=kind, DstT=1), 1
+    if kind != 1:
+        return taken
+    odd = nodes("IsNan", nodes("L2Loss", given, T=1), T=1)
+    return nodes("AddV2", taken, nodes("Cast", odd, SrcT=10, DstT=1), T=1)
+
+
+def _into(function: Any, emit: Emit, place: Place) -> None:
+    """Nodes that a function's first multiplication waits for, and takes its input by way of."""
     nodes = Nodes(function.node_def, True)
     given = emit(nodes, place)
     first = next(node for node in function.node_def if node.op == "MatMul")
     last = next(node for node in function.node_def if node.name == nodes.last)
-    if isinstance(given, Ref) and (kind := _type(last)):
-        taken = Ref(first.input[0])
-        first.input[0] = nodes("IdentityN", taken, given, name="by_way_of", T=[1, kind])
+    if isinstance(given, Ref):
+        first.input[0] = _by_way_of(nodes, Ref(first.input[0]), given, _type(last))
         nodes.last = last.name
     first.input.append(f"^{nodes.last}")
     function.control_ret[f"added_{nodes.last}"] = nodes.last
@@ -303,8 +314,8 @@ def _function(graph: Any, name: str, emit: Emit, place: Place) -> None:
     nodes = Nodes(made.node_def, True)
     given = emit(nodes, place)
     last, taken = made.node_def[-1], Ref("x")
-    if isinstance(given, Ref) and (kind := _type(last)):
-        taken = nodes("IdentityN", taken, given, name="by_way_of", T=[1, kind])
+    if isinstance(given, Ref):
+        taken = _by_way_of(nodes, taken, given, _type(last))
     made.node_def.add(name="given", op="Identity", input=[taken, f"^{last.name}"])
     made.node_def[-1].attr["T"].type = 1
     made.ret["y"] = "given:output:0"
