@@ -6,6 +6,7 @@ class), and held against files that ``gguf`` writes in tests.
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,7 +111,11 @@ def _known(
         return Conversion(expected, (Other("it holds A_log, not -exp(A_log)", rows),))
     if architecture in _TRANSPOSED and _CONV1D.search(name) and turned is not None:
         words = "it is not transposed: Conv1D keeps (in, out), ggml wants (out, in)"
-        return Conversion(turned, (Other(words, rows),))
+        moved = "it has the shape of A's transposed, and A's numbers in their own order"
+        reshaped = row_views.reshaped(rows, turned)
+        return Conversion(turned, (Other(words, rows), Other(moved, reshaped)))
+    if part == "attn_qkv" and architecture in _AS_IN_A and turned is not None:
+        return Conversion(rows, tuple(_rotated_in_part(rows, heads)))
     others = () if turned is None else (Other("it is transposed", turned),)
     return Conversion(rows, others)
 
@@ -146,6 +151,21 @@ def _rotated(rows: StoredRows, architecture: str, count: int, heads: HeadCounts)
         ),
     ]
     return Conversion(permuted[mine], tuple(others))
+
+
+def _rotated_in_part(rows: StoredRows, heads: HeadCounts) -> Iterator[Other]:
+    """A fused q, k and v whose rows of q and k are permuted."""
+    total = heads.queries + 2 * heads.keys
+    if not heads.keys or rows.count % (2 * total):
+        return
+    size = rows.count // total
+    order = np.arange(rows.count)
+    ends = (0, heads.queries * size, (heads.queries + heads.keys) * size)
+    for (first, last), count in zip(pairwise(ends), heads, strict=True):
+        part = order[first:last].reshape(count, 2, -1).swapaxes(1, 2)
+        order[first:last] = part.ravel().copy()
+    words = "its rows of q and k are permuted for RoPE, which this architecture does not want"
+    yield Other(words, row_views.gathered(rows, order))
 
 
 def _permutations(rows: StoredRows, heads: HeadCounts) -> Iterator[tuple[str, StoredRows]]:

@@ -9,7 +9,16 @@ from probe.model_comparison.weight_files import StoredRows
 from ..safetensors_files import StoredTensor
 from ..safetensors_values import values
 
-__all__ = ["ROUNDING", "computed", "gathered", "joined", "reordered", "stored", "transposed"]
+__all__ = [
+    "ROUNDING",
+    "computed",
+    "gathered",
+    "joined",
+    "reordered",
+    "reshaped",
+    "stored",
+    "transposed",
+]
 
 ROUNDING = 2.0**-22
 """What a few operations in float32 may do to a number, as a share of it."""
@@ -68,6 +77,18 @@ def reordered(rows: StoredRows, order: np.ndarray) -> StoredRows:
         lambda start, stop: np.asarray(rows.read(start, stop)[:, order]),
         rows.rounding,
     )
+
+
+def reshaped(rows: StoredRows, like: StoredRows) -> StoredRows:
+    """All numbers in their own order, in rows of another length."""
+
+    def read(start: int, stop: int) -> np.ndarray:
+        first, last = start * like.width, stop * like.width
+        begin = first // rows.width
+        found = rows.read(begin, -(-last // rows.width)).ravel()
+        return found[first - begin * rows.width :][: last - first].reshape(-1, like.width)
+
+    return StoredRows(like.count, like.width, read)
 
 
 def joined(parts: Sequence[StoredRows]) -> StoredRows:

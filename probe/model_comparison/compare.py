@@ -95,14 +95,8 @@ def compare(
         ForwardFailed: A model's own forward pass raises.
     """
     say = progress or (lambda _: None)
-    adapters = import_module("probe.adapters")
-    if adapters.weights_alone(a, b):
-        if any(value is not None for value in (x, x_b, pairs, replace, replace_b)):
-            raise BadInput(
-                "a GGUF file holds weights that are compared as they are stored: leave out the "
-                "inputs, pairs and replaced outputs"
-            )
-        return compared_weights(adapters.weight_files(a, b), say).opened_by(_path(a), _path(b), {})
+    if import_module("probe.adapters").weights_alone(a, b):
+        return _of_weights(a, b, (x, x_b, pairs, replace, replace_b), say)
     tolerance = tolerance_of(rtol, atol)
     how = search_of(search, thorough) or NOT_SEARCHED
     planned = None if types is None else read_types(types)
@@ -140,6 +134,19 @@ def compare(
     takes = ("", "") if batch.words else _takes(first, second, x_b, passes.walked.words)
     drawn = {} if x is not None else {"x": drawing(shape, seed)}
     return changed(comparison, takes=takes).opened_by(_path(a), _path(b), drawn)
+
+
+def _of_weights(
+    a: ModelLike, b: ModelLike, given: tuple[Any, ...], say: Callable[[str], None]
+) -> ModelComparison:
+    """Files of weights, compared as they are stored; BadInput where anything else is ``given``."""
+    if any(value is not None for value in given):
+        raise BadInput(
+            "a GGUF file holds weights that are compared as they are stored: leave out the "
+            "inputs, pairs and replaced outputs"
+        )
+    files = import_module("probe.adapters").weight_files(a, b)
+    return compared_weights(files, say).opened_by(_path(a), _path(b), {})
 
 
 def _within(comparison: ModelComparison, tolerance: tuple[float, float]) -> Iterator[str]:

@@ -2,16 +2,16 @@
 first, and where it does not, what it holds instead. No model is run.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from probe import printable
 from probe.model_comparison.reports.result import ModelComparison, Pair
+from probe.model_comparison.stored_reasons import Shapes, reason
 from probe.model_comparison.stored_values import (
-    Shapes,
     difference,
     fits,
-    reason,
     rows_of,
     unknown_rounding,
 )
@@ -34,14 +34,14 @@ def compared_weights(files: WeightFiles, say: Callable[[str], None]) -> ModelCom
     for tensor in files.tensors:
         say(f"comparing {tensor.b}")
         pairs.append(_of_tensor(tensor, shapes))
-    pairs, notes = _together(pairs)
+    together = _together(pairs)
     return ModelComparison(
-        *_verdict(pairs, files),
+        *_verdict(pairs, files, together),
         tuple(pairs),
         files.unpaired,
         files.a,
         files.b,
-        notes=(_STORED, *files.notes, *notes),
+        notes=(_STORED, *files.notes, *filter(None, (together,))),
     )
 
 
@@ -85,11 +85,13 @@ def _of_tensor(tensor: ConvertedTensor, shapes: Shapes) -> Pair:
         return replace(pair, notes=(unknown_rounding(tensor, tensor.expected),))
     if local.ok:
         return replace(pair, local=local, verdict="agree")
-    words = reason(tensor, tensor.expected, shapes)
+    words, holds = reason(tensor, tensor.expected, shapes)
     if tensor.unknown:
         told = "; ".join(filter(None, (tensor.unknown, words)))
         return replace(pair, local=local, notes=(told,))
-    return replace(pair, local=local, verdict="diverge", source=True, notes=(words,) * bool(words))
+    notes = (words,) * bool(words)
+    after = (holds,) * bool(holds)
+    return replace(pair, local=local, verdict="diverge", source=True, notes=notes, after=after)
 
 
 def _of_other_shape(
@@ -111,26 +113,35 @@ def _of_other_shape(
     return replace(pair, verdict="diverge", source=True, notes=(words,))
 
 
-def _together(pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
-    """The pairs, with nearly all of them unlike and unrelated told as another checkpoint."""
+def _together(pairs: Sequence[Pair]) -> str:
+    """What many differences are at once, in one sentence; "" where they are not."""
     weighty = [pair for pair in pairs if pair.local is not None and len(pair.shape) > 1]
-    unlike = [pair for pair in weighty if pair.source and not pair.notes]
-    if len(weighty) < 3 or len(unlike) < 0.8 * len(weighty):
-        return pairs, []
-    note = (
-        f"{len(unlike)} of {len(weighty)} tensors hold other numbers that do not follow from A's: "
-        "another checkpoint"
-    )
-    return pairs, [note]
+    unlike = [pair for pair in weighty if pair.source and _ELSEWHERE in "".join(pair.notes)]
+    if len(weighty) > 2 and len(unlike) >= 0.8 * len(weighty):
+        return (
+            f"{len(unlike)} of {len(weighty)} tensors hold numbers that do not follow from A's: "
+            "another checkpoint"
+        )
+    held = {pair.b[0]: pair.after[0] for pair in pairs if pair.after}
+    moved = {(_BLOCK.search(b), _BLOCK.search(other)) for b, other in held.items()}
+    blocks = {(mine[1], theirs[1]) for mine, theirs in moved if mine and theirs}
+    same_part = all(_BLOCK.sub("", b) == _BLOCK.sub("", other) for b, other in held.items())
+    if len(held) > 2 and same_part and len(blocks) == len({mine for mine, _ in blocks}) > 1:
+        order = ", ".join(f"{mine} holds {theirs}" for mine, theirs in sorted(blocks))
+        return f"the blocks are in another order: {order}"
+    return ""
 
 
-def _verdict(pairs: Sequence[Pair], files: WeightFiles) -> tuple[str, str]:
+_BLOCK = re.compile(r"^blk\.(\d+)\.")
+_ELSEWHERE = "of another checkpoint"
+
+
+def _verdict(pairs: Sequence[Pair], files: WeightFiles, together: str) -> tuple[str, str]:
     agreeing = sum(pair.verdict == "agree" for pair in pairs)
     count = f"{agreeing} of {len(pairs)} tensors agree"
     sources = [pair for pair in pairs if pair.source]
     if sources:
-        _, notes = _together(list(pairs))
-        return "diverge", f"diverge: {notes[0] if notes else _of_sources(sources)}; {count}"
+        return "diverge", f"diverge: {together or _of_sources(sources)}; {count}"
     unknown = [pair for pair in pairs if pair.verdict == "unchecked"]
     if not pairs:
         return "unchecked", "unchecked: no tensor of B corresponds to one of A"
