@@ -1,6 +1,7 @@
 """Arrays that a mistake made of others, as an expression of these: flipped, transposed, rolled,
 scaled, rounded otherwise, or as they are stored."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -23,7 +24,7 @@ from probe.by_hand.values import (
     sizes_of,
 )
 
-__all__ = ["expressed"]
+__all__ = ["expressed", "moved"]
 
 _MOST_AXES = 5
 _FEW = 16
@@ -54,6 +55,13 @@ def expressed(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | N
     if array.shape != altered.shape:
         return None
     return _scaled(value, array, altered) or element_by_element(value, array, altered)
+
+
+def moved(value: Value, function: Callable[[np.ndarray], np.ndarray]) -> Value | None:
+    """What a function that only moves or repeats elements makes of a value, as an expression; it is
+    known by where it puts the places."""
+    places = np.arange(math.prod(value.shape)).reshape(value.own_shape)
+    return expressed(value, places, np.asarray(function(places)))
 
 
 def _same_ends(array: np.ndarray, altered: np.ndarray) -> bool:

@@ -28,8 +28,8 @@ class Counterparts:
 
 def counterparts(layer: Computation, mistaken: Computation) -> Counterparts:
     """By the ops that are the same, and by what their outputs are used for."""
-    same = _same_ops(layer, mistaken)
     own, other = Plan(layer), Plan(mistaken)
+    same = _same_ops(layer, own.needed, mistaken, other.needed)
     uses: dict[Ref, list[tuple[int, Ref]]] = {}
     roles: dict[Ref, list[Ref]] = {}
 
@@ -70,25 +70,36 @@ def _place(
     known = same.get(position)
     if len(taken) == 1 and min(taken) >= 0:
         (place,) = taken
-        alike = type(layer.steps[place].op) is type(mistaken.steps[position].op)
-        counts = [len(uses.get(Ref(place, k), ())) for k in range(len(layer.values[place]))]
-        many = max(counts) >= _SEVERAL
-        if known is None or (alike and many):
+        count = max(len(uses.get(Ref(place, k), ())) for k in range(len(layer.values[place])))
+        if known is None:
+            inserted = place in same.values() and (count < 2 or len(layer.values[place]) > 1)
+            return None if inserted else place
+        if count >= _SEVERAL and _are_alike(layer, place, known):
             return place
     return known
 
 
-def _same_ops(layer: Computation, mistaken: Computation) -> dict[int, int]:
+def _are_alike(layer: Computation, place: int, other: int) -> bool:
+    """Whether two steps do the same kind of thing with the same tensors."""
+    first, second = layer.steps[place], layer.steps[other]
+    alike = type(first.op) is type(second.op)
+    return alike and first.sources(place) == second.sources(other)
+
+
+def _same_ops(
+    layer: Computation, own: Sequence[int], mistaken: Computation, others: Sequence[int]
+) -> dict[int, int]:
     """The steps of the same ops that stand in the same order, then all others of the same ops."""
-    own, others = ([id(step.op) for step in each.steps] for each in (layer, mistaken))
-    matcher = difflib.SequenceMatcher(None, own, others, autojunk=False)
+    first = [id(layer.steps[at].op) for at in own]
+    second = [id(mistaken.steps[at].op) for at in others]
+    matcher = difflib.SequenceMatcher(None, first, second, autojunk=False)
     found = {
-        block.b + k: block.a + k
-        for block in matcher.get_matching_blocks()
-        for k in range(block.size)
+        others[theirs + k]: own[mine + k]
+        for mine, theirs, size in matcher.get_matching_blocks()
+        for k in range(size)
     }
-    left = {key: at for at, key in enumerate(own) if at not in found.values()}
-    for position, key in enumerate(others):
+    left = {key: at for key, at in zip(first, own, strict=True) if at not in found.values()}
+    for key, position in zip(second, others, strict=True):
         if position not in found and key in left:
             found[position] = left.pop(key)
     return found

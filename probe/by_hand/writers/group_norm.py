@@ -8,7 +8,7 @@ from probe.by_hand.values import PRODUCT, Value, as_tuple, number
 from probe.by_hand.writer import HandWriter
 from probe.by_hand.writers.along_axis import over
 from probe.by_hand.writers.linear import split_axis
-from probe.by_hand.writers.normalization import scaled
+from probe.by_hand.writers.normalization import root_of_variance, scaled
 
 
 @writes(ops.GroupNormalization)
@@ -22,9 +22,7 @@ def _group_norm(op: ops.GroupNormalization, w: HandWriter, x: Value) -> Value:
     along = over([at for at in range(len(shape)) if at not in (batch, lies)], True)
     kept = tuple(size if at in (batch, lies) else 1 for at, size in enumerate(shape))
     mean = w.let("mean", Value(f"{grouped.text}.mean({along})", kept))
-    words = "divided by n, not n - 1"
-    variance = w.let("variance", Value(f"{grouped.text}.var({along})", kept), words)
-    root = f"np.sqrt({variance.text} + {number(op.epsilon)})"
+    root = root_of_variance(op, w, grouped.text, along, kept)
     whole = f"(({grouped.text} - {mean.text}) / {root}).reshape{as_tuple(x.shape)}"
     normalised = w.let("normalised", Value(whole, x.shape, x.order))
     return scaled(op, w, normalised, [lies])

@@ -43,22 +43,33 @@ def _batch_norm(op: ops.BatchNormalization, w: HandWriter, x: Value) -> Value:
 
 @writes(ops.LayerNormalization)
 def layer_norm(op: ops.LayerNormalization, w: HandWriter, x: Value) -> Value:
-    """That of the op; of one with a mistake in its statistics, with ``ddof`` or epsilon ``outside``
-    the root."""
+    """That of the op."""
     x = w.named("values", x)
     axes = sorted(x.axes[axis] for axis in op.axes)
     over = f"axis={axes[0] if len(axes) == 1 else as_tuple(axes)}, keepdims=True"
     shape = tuple(1 if at in axes else size for at, size in enumerate(x.shape))
     mean = w.let("mean", Value(f"{x.text}.mean({over})", shape))
+    root = root_of_variance(op, w, x.text, over, shape)
+    text = f"({x.text} - {mean.text}) / {root}"
+    return scaled(op, w, w.result(text, PRODUCT, x.order), [x.axes[axis] for axis in op.axes])
+
+
+def root_of_variance(
+    op: ops.LayerNormalization | ops.GroupNormalization,
+    w: HandWriter,
+    x: str,
+    over: str,
+    shape: tuple[int, ...],
+) -> str:
+    """The standard deviation; of an op with a mistake in it, with ``ddof`` or epsilon ``outside``
+    the root."""
     ddof, count = getattr(op, "ddof", 0), "divided by n, not n - 1"
     if ddof:
         over, count = f"{over}, ddof={number(ddof)}", ""
-    variance = w.let("variance", Value(f"{x.text}.var({over})", shape), count)
-    root = f"np.sqrt({variance.text} + {number(op.epsilon)})"
+    variance = w.let("variance", Value(f"{x}.var({over})", shape), count)
     if getattr(op, "outside", False):
-        root = f"(np.sqrt({variance.text}) + {number(op.epsilon)})"
-    text = f"({x.text} - {mean.text}) / {root}"
-    return scaled(op, w, w.result(text, PRODUCT, x.order), [x.axes[axis] for axis in op.axes])
+        return f"(np.sqrt({variance.text}) + {number(op.epsilon)})"
+    return f"np.sqrt({variance.text} + {number(op.epsilon)})"
 
 
 def scaled(op: object, w: HandWriter, value: Value, axes: list[int]) -> Value:

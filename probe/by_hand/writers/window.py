@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
-from probe.by_hand.values import ATOM, PRODUCT, Value, as_tuple, sizes_of
+from probe.by_hand.values import ATOM, PRODUCT, Value, as_tuple, listed, sizes_of
 from probe.by_hand.writer import HandWriter
 from probe.by_hand.writers.along_axis import over, reduced
 from probe.by_hand.writers.linear import windows_of
 
-_FEW = 10
-"""So many cells along an axis are listed."""
+_FEW, _LISTED = 10, 32
+"""So many cells along an axis are listed, and so many counts of elements."""
 
 
 @writes(ops.GlobalAveragePool)
@@ -49,11 +50,31 @@ def _average_pool(op: ops.AveragePool, w: HandWriter, x: Value) -> Value:
     if (divisor == divisor.flat[0]).all():
         counts = Value(str(int(divisor.flat[0])), ())
     else:
-        whole = np.ones((1,) * 2 + divisor.shape) * divisor
-        lying = np.argsort(x.axes)
-        counts = w.constant("counts", whole.transpose(lying))
+        counts = _counts(w, x, divisor, kernel)
     text = f"{windows.text}.sum(axis={_taps(kernel)}) / {counts.at(ATOM)}"
     return w.result(text, PRODUCT, x.order)
+
+
+def _counts(w: HandWriter, x: Value, divisor: np.ndarray, kernel: Sequence[int]) -> Value:
+    """How many elements of each window are counted: as the product of those along each axis, where
+    these are few."""
+    first = (0,) * divisor.ndim
+    lines = [
+        divisor[(*first[:axis], slice(None), *first[axis + 1 :])] for axis in range(divisor.ndim)
+    ]
+    parts = [
+        (line * size / line.max()).astype(int) for line, size in zip(lines, kernel, strict=True)
+    ]
+    whole, behind = reduce(np.multiply.outer, parts), x.rank - 1 - max(x.axes[2:])
+    few = max(divisor.shape) <= _LISTED and divisor.ndim < 3
+    if not few or not np.array_equal(whole, divisor) or [*x.axes[2:]] != sorted(x.axes[2:]):
+        ones = np.ones((1,) * 2 + divisor.shape) * divisor
+        return w.constant("counts", ones.transpose(np.argsort(x.axes)))
+    texts = ", ".join(listed(part) for part in parts)
+    text = f"np.outer({texts})" if divisor.ndim > 1 else f"np.array({texts})"
+    if behind:
+        text += f"[{', '.join([':'] * divisor.ndim + ['None'] * behind)}]"
+    return w.let("counts", Value(text, (*divisor.shape, *(1,) * behind)), "elements of each window")
 
 
 def _taps(kernel: Sequence[int]) -> str:

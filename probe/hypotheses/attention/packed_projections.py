@@ -3,10 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 
 from probe import ops
+from probe.by_hand.altered import moved
+from probe.by_hand.registry import Unwritten, writes
+from probe.by_hand.values import Value
 from probe.hypotheses.edits.grouped_changes import all_and_each
 from probe.hypotheses.edits.rewriting import Rewiring, made_by, only, rewired
 from probe.hypotheses.edits.step_words import step_name
@@ -103,6 +107,14 @@ class _Taken(ops.Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0][..., self.order],)
+
+
+@writes(_Taken)
+def _by_hand(op: _Taken, w: Any, x: Value) -> Value:
+    made = moved(x, lambda places: places[..., op.order])
+    if made is None:
+        raise Unwritten("the features in another order")
+    return made
 
 
 def _parts_taken(case: Case, position: int) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.by_hand.altered import expressed
+from probe.by_hand.altered import expressed, moved
 from probe.by_hand.registry import Unwritten, writes
 from probe.by_hand.values import Value
 from probe.hypotheses.edits.activations import COMMON
@@ -84,9 +84,21 @@ class _MappedParameter(Op):
 
 @writes(_MappedParameter)
 def _by_hand(op: _MappedParameter, w: Any) -> Value:
-    made = expressed(w.weight(op.op.weight), op.op.run()[0], op.run()[0])
+    return _written(op.map, w.weight(op.op.weight), op.op.run()[0])
+
+
+@writes(_Mapped)
+def _tensor_by_hand(op: _Mapped, w: Any, x: Value) -> Value:
+    (source,) = w.computation.steps[w.position].sources(w.position)
+    return _written(op.map, x, source.of(w.computation.inputs, w.computation.values))
+
+
+def _written(way: Map, x: Value, array: np.ndarray) -> Value:
+    made = moved(x, way.function) if way.rearranges else None
     if made is None:
-        raise Unwritten("a map of a parameter")
+        made = expressed(x, array, np.asarray(way.function(array)))
+    if made is None:
+        raise Unwritten("a map of a tensor")
     return made
 
 

@@ -2,6 +2,7 @@
 name, in another order, with another rounding."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -10,6 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from probe import ops
+from probe.by_hand.registry import Unwritten, writer_of, writes
+from probe.by_hand.values import ATOM, Value
 from probe.hypotheses.edits.activations import COMMON
 from probe.ops.base import Elementwise, Op
 
@@ -68,6 +71,23 @@ class _Variant(Op):
         return (np.asarray(self.function(self.op, *inputs)),)
 
 
+@writes(_Variant)
+def _by_hand(op: _Variant, w: Any, *values: Value) -> Value:
+    """Of an op in float16, or with another way of rounding in it: the op's own text, changed."""
+    if op.function is _in_float16:
+        (x,) = values
+        narrow = replace(x, text=f"{x.at(ATOM)}.astype(np.float16)", level=ATOM)
+        made: Value = writer_of(op.op)(op.op, w, narrow)
+        return made
+    if isinstance(op.function, partial) and op.function.func in (_to_whole, _quantized_by):
+        made = writer_of(op.op)(op.op, w, *values)
+        rounded = _ROUNDED[op.function.args[0]]
+        return replace(
+            made, text=re.sub(r"np\.(round|floor|ceil|trunc)\(", rounded, made.text, count=1)
+        )
+    raise Unwritten(f"{type(op.op).__name__} by {op.in_words}")
+
+
 def _ways(*ways: tuple[str, Callable[..., np.ndarray]]) -> Callable[[Any], Iterator[Op]]:
     return lambda op: (
         _Variant(op, function, words.format(type(op).__name__)) for words, function in ways
@@ -95,6 +115,16 @@ _WHOLE = (
     *(("Floor", np.floor), ("Ceil", np.ceil), ("Trunc", np.trunc)),
     *(("Round", np.rint), ("Round with halves up", _half_up)),
 )
+
+
+_ROUNDED = {
+    np.floor: "np.floor(",
+    np.ceil: "np.ceil(",
+    np.trunc: "np.trunc(",
+    np.rint: "np.round(",
+    _half_up: "np.floor(0.5 + ",
+}
+"""These in a script."""
 
 
 def _other_whole(op: Any) -> Iterator[Op]:
