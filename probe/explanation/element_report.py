@@ -150,7 +150,7 @@ class Story:
         where = f"[{', '.join(map(str, self.at))}]"
         return {
             "title": f"output{where} of {name} = {number(self.value)}",
-            "heading": f"{name} ({printable.name(self.kind)}) of {self.source}, {self.framework}",
+            "heading": f"{name} ({printable.name(self.kind)}) of {self.source}",
             "verdict": self.verdict,
             "sentence": f"{self.scope}: {self.sentence.partition(': ')[2]}",
             "caption": f"{len(self.terms)} terms, the largest first{more}",

@@ -36,17 +36,21 @@ def _stages(origin: Breakdown) -> Iterator[tuple[str, float, float, float, str]]
     for term in listed:
         before = total(done)
         done.append(term.product)
-        yield named_term(term), term.product, before, total(done), "agree"
+        yield named_term(term), term.product, before, total(done), _sign(term.product)
     if rest := [term.product for term in ranked[len(listed) :]]:
         before = total(done)
         done += rest
-        yield f"the other {len(rest)} terms", total(rest), before, total(done), "rest"
+        yield f"the other {len(rest)} terms", total(rest), before, total(done), _sign(total(rest))
     if origin.bias is not None:
         before = total(done)
         done.append(origin.bias)
-        yield "bias", origin.bias, before, total(done), "agree"
+        yield "bias", origin.bias, before, total(done), _sign(origin.bias)
     for change in origin.steps:
         yield change.words, change.value, 0.0, change.value, "rest"
+
+
+def _sign(value: float) -> str:
+    return "minus" if value < 0 else "plus"
 
 
 def waterfall(origin: Breakdown) -> tuple[tuple[Fall, ...], float]:

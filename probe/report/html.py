@@ -33,9 +33,14 @@ __all__ = [
 
 _FOLDER = Path(__file__).parent / "templates"
 _SHADES = ("#e0b000", "#f08c00", "#e03131", "#b0206e", "#7b2d8e")
-_FILLS = {"": "#2a78c2", "agree": "#2a78c2", "diverge": "#d6336c", "rest": "#808080"}
+_FILLS = {
+    **{"": "#2a78c2", "agree": "#2a78c2", "diverge": "#d6336c", "rest": "#808080"},
+    **{"plus": "#2a78c2", "minus": "#e8590c"},
+}
 _VERTICES = ("#2a78c2", "#1f8a8a", "#8f7700", "#e8590c", "#d6336c", "#808080")
 """Of graph.SHADES."""
+_VERDICTS = {"agree": "#2da44e", "diverge": "#e5534b", "unchecked": "#bf8700"}
+"""Of a bar above the verdict, on the ground of any notebook."""
 _CAPTIONS = {"layer": "the layer", "pairs": "pair by pair", "sides": "what was compared"}
 _WIDE = 220
 """Pixels of a map."""
@@ -82,6 +87,7 @@ def _environment() -> Any:
         "vertex_shades": graph.SHADES,
         "map_width": _WIDE,
         "map_height": _height,
+        "label_width": _label_width,
     }
     return environment
 
@@ -127,20 +133,34 @@ def _height(picture: pictures.ErrorMap) -> int:
     return max(12, min(_WIDE, round(_WIDE * down / across)))
 
 
+def _label_width(vertices: Iterable[graph.Vertex]) -> int:
+    """Pixels that hold the longest label of a graph, at 12 pixels a letter's height."""
+    longest = max(
+        (len(vertex.name) + len(vertex.kind) + len(vertex.shown) for vertex in vertices), default=0
+    )
+    return 7 * (longest + len(" (): , unchecked"))
+
+
 def affordable(drawn: Iterable[Drawn]) -> Iterator[Drawn]:
     """The pictures of one page, one after the other, without those that would make it large."""
     left = _MARKS
     for drawing in drawn:
         if drawing.marks > left:
-            drawing = replace(drawing, maps=(), scatters=())
+            drawing = replace(drawing, maps=(), absolute=(), scatters=())
         left -= drawing.marks
         yield drawing
 
 
 def fragment(report: "Report") -> str:
-    """For a notebook: no script, no style, no colour of its own."""
+    """For a notebook: no script and no style sheet; the verdict's colour, and the first map."""
     parts = blocks(report)
-    return filled("fragment.html", blocks=parts, title=_title(parts))
+    return filled(
+        "fragment.html",
+        blocks=parts,
+        title=_title(parts),
+        colour=_VERDICTS[report.verdict],
+        maps=_drawn(report).maps[:1],
+    )
 
 
 def _title(parts: Sequence[Block]) -> str:
@@ -148,12 +168,14 @@ def _title(parts: Sequence[Block]) -> str:
 
 
 def report_page(report: "Report", command: str = "") -> str:
-    """One check."""
+    """One check; what ran it stands at the foot."""
     parts = blocks(report)
     return page(
         "report.html",
         command,
-        title=_title(parts),
+        title=f"{printable.name(report.call_name) or '(root)'} ({printable.name(report.kind)})",
+        source=report.source,
+        verdict=report.verdict,
         blocks=[block for block in parts if block.name != "head"],
         worst=any(block.name == "worst" for block in parts),
         drawn=_drawn(report),
@@ -180,7 +202,8 @@ def entry(report: "Report", place: int, full: bool) -> Entry:
     if report.verdict == "agree" or not full:
         return found
     parts = tuple(block for block in blocks(report) if block.name != "head")
-    return replace(found, blocks=parts, drawn=_drawn(report))
+    drawing = replace(_drawn(report), absolute=())  # which would make the page large
+    return replace(found, blocks=parts, drawn=drawing)
 
 
 def _graph(entries: Sequence[Entry]) -> graph.GraphLayout | None:
@@ -193,6 +216,11 @@ def _graph(entries: Sequence[Entry]) -> graph.GraphLayout | None:
         )
         places[entry.call] = place
     return graph.laid_out(vertices)
+
+
+def _worst_verdict(entries: Sequence[Entry]) -> str:
+    verdicts = {entry.row.verdict for entry in entries}
+    return next((word for word in ("diverge", "agree") if word in verdicts), "unchecked")
 
 
 def sweep_page(
@@ -216,6 +244,7 @@ def sweep_page(
         entries=shown,
         graph=_graph(entries),
         counts=counts,
+        verdict=_worst_verdict(entries),
         first=next((entry for entry in entries if entry.row.verdict == "diverge"), None),
         notes=notes,
         framework=framework,

@@ -6,7 +6,7 @@ Renderers draw them as they are.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ __all__ = [
     "Errors",
     "Histogram",
     "Scatter",
+    "apart",
     "drawn",
     "errors_of",
     "maps",
@@ -42,7 +43,10 @@ _APART = 1.1
 """Where the shades of a map begin, in units of the allowance; above which parts of the cells beyond
 it further ones do, and how far these lie apart, and from the largest, at least. Below the first
 nothing is drawn."""
-_POINTS = 150
+_SHARES = (0.2, 0.4, 0.6, 0.8)
+"""The same of a map of absolute errors, of the largest; its first shade begins above 0."""
+_POINTS, _FRAME = 150, 60
+"""Points of a weight, and what the axes and the key of a map weigh, in such."""
 _WEIGHTS = 12
 _SPATIAL = ("height", "width")
 
@@ -60,8 +64,11 @@ class ErrorMap:
     shades: tuple[tuple[tuple[int, int, int], ...], ...]
     """For each of ``levels`` the runs of cells: row, first column, length."""
     levels: tuple[float, ...]
-    """Where the shades begin, in units of the allowance."""
+    """Where the shades begin, in units of the allowance, or without a ``unit`` absolute."""
     most: float
+    sizes: tuple[int, int] = (1, 1)
+    """Elements down and across."""
+    unit: str = " x"
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,8 @@ class Errors:
     """In units of its allowance."""
     axes: tuple[str, ...] = ()
     """What the output's axes are called; () where nothing is said."""
+    apart: np.ndarray | None = None
+    """The same without the unit."""
 
     def __repr__(self) -> str:
         return f"<Errors {self.what}: {self.ratio.shape}>"
@@ -119,14 +128,17 @@ class Drawn:
     histograms: tuple[Histogram, ...] = ()
     maps: tuple[ErrorMap, ...] = ()
     scatters: tuple[Scatter, ...] = ()
+    absolute: tuple[ErrorMap, ...] = ()
+    """The first map of each error, not in units of the allowance."""
 
     def __repr__(self) -> str:
         return f"<Drawn: {len(self.maps)} maps, {len(self.histograms)} histograms>"
 
     @property
     def marks(self) -> int:
-        """How many bars and points are drawn: what the pictures weigh."""
-        runs = sum(len(shade) for picture in self.maps for shade in picture.shades)
+        """How many bars and points are drawn, and frames: what the pictures weigh."""
+        maps = (*self.maps, *self.absolute)
+        runs = sum(_FRAME + sum(map(len, picture.shades)) for picture in maps)
         return runs + sum(len(picture.points) for picture in self.scatters)
 
 
@@ -136,16 +148,23 @@ def drawn(errors: Sequence[Errors], weights: Sequence[Weight] = ()) -> Drawn:
         tuple(map(spread, errors)),
         tuple(picture for found in errors for picture in maps(found)),
         tuple(scatters(weights)),
+        tuple(picture for found in errors for picture in _absolute(found)),
     )
 
 
 def ratios(values: np.ndarray, reference: np.ndarray, allowance: np.ndarray) -> np.ndarray:
     """The error of each element in units of its allowance; inf where one side alone is finite."""
+    off = apart(values, reference)
     with np.errstate(all="ignore"):
-        apart = np.abs(values.astype(np.float64) - reference)
-        ratio = np.where(apart, apart / allowance, 0.0)
+        ratio = np.where(off, off / allowance, 0.0)
         odd = np.isfinite(values) != np.isfinite(reference)
     return np.asarray(np.where(odd, np.inf, np.nan_to_num(ratio, nan=0.0, posinf=np.inf)))
+
+
+def apart(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """The error of each element."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.abs(values.astype(np.float64) - reference))
 
 
 def errors_of(report: "Report") -> Errors | None:
@@ -168,7 +187,10 @@ def errors_of(report: "Report") -> Errors | None:
             ratio = np.where(known, ratio, 0.0)
         if largest is None or ratio.max() > largest.ratio.max():
             what = f"difference between {LABELS[party]} and NumPy"
-            largest = Errors(what, ratio, report.output_axes)
+            off = apart(values, reference)
+            if known is not None:
+                off = np.where(known, off, 0.0)
+            largest = Errors(what, ratio, report.output_axes, off)
     return largest
 
 
@@ -180,12 +202,45 @@ def maps(errors: Errors) -> Iterator[ErrorMap]:
         return
     names = errors.axes if len(errors.axes) == ratio.ndim else ()
     for axes in _planes(ratio.shape, names):
-        label = [names[axis] if names else f"axis {axis}" for axis in axes]
-        others = tuple(axis for axis in range(ratio.ndim) if axis not in axes)
-        plane = ratio.max(axis=others) if others else ratio
-        if plane.ndim == 1:
-            plane = plane.reshape(1, -1)
-        yield _map(plane, errors.what, label if len(label) == 2 else ["", *label])
+        picture = _map(*_plane(ratio, axes, names), errors.what)
+        if not _of_one_colour(picture):
+            yield picture
+
+
+def _absolute(errors: Errors) -> Iterator[ErrorMap]:
+    """The first map in absolute numbers, where they are known and finite."""
+    off = errors.apart
+    if off is None or not off.ndim or not off.any() or not np.isfinite(off).all():
+        return
+    names = errors.axes if len(errors.axes) == off.ndim else ()
+    plane, label = _plane(off, next(_planes(off.shape, names)), names)
+    picture = _shaded(plane, label, f"largest {errors.what}, absolute", _levels_of(plane))
+    if not _of_one_colour(picture):
+        yield replace(picture, unit="")
+
+
+def _levels_of(plane: np.ndarray) -> list[float]:
+    most = float(plane.max())
+    return [np.nextafter(0.0, 1.0), *(share * most for share in _SHARES)]
+
+
+def _of_one_colour(picture: ErrorMap) -> bool:
+    """Whether every cell has the same shade, so that nothing is seen of it."""
+    cells = picture.shape[0] * picture.shape[1]
+    counts = [sum(length for *_, length in shade) for shade in picture.shades]
+    return cells > 1 and max(*counts, cells - sum(counts)) == cells
+
+
+def _plane(
+    values: np.ndarray, axes: Sequence[int], names: Sequence[str]
+) -> tuple[np.ndarray, list[str]]:
+    """The largest of the values over all but two axes, and what these are called."""
+    label = [names[axis] if names else f"axis {axis}" for axis in axes]
+    others = tuple(axis for axis in range(values.ndim) if axis not in axes)
+    plane = values.max(axis=others) if others else values
+    if plane.ndim == 1:
+        plane = plane.reshape(1, -1)
+    return plane, label if len(label) == 2 else ["", *label]
 
 
 def _planes(shape: Sequence[int], names: Sequence[str]) -> Iterator[tuple[int, ...]]:
@@ -201,22 +256,32 @@ def _planes(shape: Sequence[int], names: Sequence[str]) -> Iterator[tuple[int, .
         yield tuple(rest)
 
 
-def _map(plane: np.ndarray, what: str, label: Sequence[str]) -> ErrorMap:
-    plane = _pooled(_pooled(plane, 0), 1)
-    beyond = plane[(plane > _LEVELS[-1]) & np.isfinite(plane)]
+def _map(plane: np.ndarray, label: Sequence[str], what: str) -> ErrorMap:
+    """In units of the allowance."""
+    cells = _pooled(_pooled(plane, 0), 1)
+    beyond = cells[(cells > _LEVELS[-1]) & np.isfinite(cells)]
     levels = [*_LEVELS]
     for further in np.quantile(beyond, _PARTS, method="nearest") if beyond.size else ():
         if _APART * levels[-1] < further < beyond.max() / _APART:
             levels.append(float(further))
-    level = np.searchsorted(levels, plane, side="right")
+    return _shaded(plane, label, f"largest {what}, in units of the allowance", levels)
+
+
+def _shaded(
+    plane: np.ndarray, label: Sequence[str], title: str, levels: Sequence[float]
+) -> ErrorMap:
+    """The cells of each shade."""
+    cells = _pooled(_pooled(plane, 0), 1)
+    level = np.searchsorted(levels, cells, side="right")
     return ErrorMap(
-        f"largest {what}, in units of the allowance",
+        title,
         label[0],
         label[1],
-        (plane.shape[0], plane.shape[1]),
+        (cells.shape[0], cells.shape[1]),
         tuple(tuple(_runs(level == k)) for k in range(1, len(levels) + 1)),
         tuple(levels),
-        float(plane.max()),
+        float(cells.max()),
+        (plane.shape[0], plane.shape[1]),
     )
 
 

@@ -81,10 +81,49 @@ def test_axe_has_nothing_to_say(opened, name, scheme):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [360, 420, 1000, 1600])
 def test_a_page_is_no_wider_than_the_window(opened, name, width):
     page = opened(name, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+BROKEN_WORDS = """() => [...document.querySelectorAll("th, .number, .whole")].flatMap(cell => {
+    const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), broken = []
+    for (let node; (node = walker.nextNode());)
+        for (const word of node.textContent.matchAll(/[\\w.]+/g)) {
+            const range = document.createRange()
+            range.setStart(node, word.index)
+            range.setEnd(node, word.index + word[0].length)
+            const tops = new Set([...range.getClientRects()].map(box => Math.round(box.top)))
+            if (tops.size > 1 && word[0].length < 20) broken.push(word[0])
+        }
+    return broken
+})"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_word_of_a_row_head_or_a_number_is_broken(opened, name):
+    for width in (360, 420, 1000):
+        page = opened(name, viewport={"width": width, "height": 800})
+        assert page.evaluate(BROKEN_WORDS) == [], width
+
+
+@pytest.mark.parametrize("name", ["sweep", "comparison"])
+def test_a_table_that_scrolls_says_so(opened, name):
+    for width, told in ((360, True), (1600, False)):
+        page = opened(name, viewport={"width": width, "height": 800})
+        table = page.locator(".wide:has(table.sortable)")
+        assert ("scrolls" in (table.get_attribute("class") or "").split()) == told
+        shown = table.evaluate("one => getComputedStyle(one, '::before').content")
+        assert ("scrolls sideways" in shown) == told
+
+
+def test_the_verdict_and_the_cause_are_on_the_first_screen(opened):
+    for width, whole in ((420, False), (1000, True)):
+        page = opened("diverge", viewport={"width": width, "height": 800})
+        box = page.locator(".verdict").bounding_box()
+        why = page.get_by_text("why").first.bounding_box()
+        assert why["y"] < 600 and (not whole or box["y"] + box["height"] < 800)
 
 
 @pytest.mark.parametrize("name", ["sweep", "comparison"])

@@ -152,13 +152,12 @@ def test_a_page_of_two_models_shows_where_a_pair_differs(branching):
     found = probe.compare(branching, twin, X[:, :, :, :9])
     (source,) = found.sources
     local, propagated = (one.ratio for one in (source.local, source.propagated))
-    image, channels, *_ = source.drawn.maps
-    assert (image.down, image.across, image.shape) == ("height", "width", (9, 9))
+    channels, *_ = source.drawn.maps  # every pixel is off by as much: nothing to see in a map
     assert (channels.down, channels.across) == ("batch", "channels")
     drawn = {(row, first, length) for shade in channels.shades for row, first, length in shade}
     assert drawn == {(0, 1, 1), (1, 1, 1)}, "the channel that is wrong, of both samples"
-    assert image.most == pytest.approx(local, rel=1e-5)
-    assert [one.most for one in source.drawn.maps[2:]] == [pytest.approx(propagated, rel=1e-5)] * 2
+    assert channels.most == pytest.approx(local, rel=1e-5) and channels.sizes == (2, 3)
+    assert [one.most for one in source.drawn.maps[1:]] == [pytest.approx(propagated, rel=1e-5)]
     for histogram in source.drawn.histograms:
         beyond = sum(int(bar.text) for bar in histogram.bars if bar.kind == "diverge")
         assert beyond == source.local.count == 2 * 9 * 9
@@ -356,6 +355,30 @@ def test_the_map_shows_where_the_error_is(reports):
     assert pictures.errors_of(reports[2]) is None, "another shape has no map"
 
 
+def test_a_map_of_one_colour_is_left_out_and_one_has_absolute_numbers():
+    axes = ("batch", "height", "width")
+    flat = pictures.Errors("local error", np.full((1, 4, 5), 2.0), axes, np.full((1, 4, 5), 0.5))
+    assert not pictures.drawn([flat]).maps and not pictures.drawn([flat]).absolute
+    ratio, apart = np.zeros((1, 4, 5)), np.zeros((1, 4, 5))
+    ratio[0, 1, 2], apart[0, 1, 2], apart[0, 3, 3] = 3.0, 0.25, 1.0
+    found = pictures.drawn([pictures.Errors("local error", ratio, axes, apart)])
+    (absolute,) = found.absolute
+    assert (absolute.most, absolute.unit, absolute.sizes) == (1.0, "", (4, 5))
+    assert absolute.shades[1] == ((1, 2, 1),) and absolute.shades[4] == ((3, 3, 1),)
+    assert found.maps[0].unit == " x" and [*map(len, found.maps[0].shades)][1] == 1
+
+
+def test_the_axes_of_a_map_are_named_and_counted_and_titles_are_short(reports):
+    page = reports[1].to_html()
+    assert page.count('text-anchor="middle">height</text>') == page.count(">width</text>") == 2
+    assert f">{reports[1].outputs['numpy'].shape[3] - 1}</text>" in page
+    assert page.count("absolute: height down, width across") == 1
+    title = re.search("<h1>(.*)</h1>", page)[1]
+    assert title == f"(root) ({reports[1].kind})" and reports[1].framework in page
+    shown = reports[1]._repr_html_()
+    assert "#e5534b" in shown and shown.index(">width</text>") < shown.index("<details>")
+
+
 def test_the_histogram_counts_every_element(reports):
     for report in (reports[0], reports[1]):
         bars = pictures.spread(pictures.errors_of(report)).bars
@@ -403,6 +426,8 @@ def test_the_waterfall_ends_at_the_element(conv):
     assert bars[-1].after.startswith(f"{story.value:.6g}"[:6])
     assert {"the other 15 terms", "bias"} <= {bar.label for bar in bars}
     assert all(0 <= bar.start <= 1 and bar.width <= 1 for bar in bars) and 0 <= zero <= 1
+    signs = {bar.kind == "minus" for bar in bars[:12] if bar.value.startswith("-")}
+    assert signs == {True} and {bar.kind for bar in bars} == {"plus", "minus", "rest"}
     page = Page(story.to_html())
     assert "the whole layer" in page.text and bars[0].label in page.text
     assert repr(story) == f"<Story (root)[0, 1, 1, 1] = {story.value:.9g}: agree>"

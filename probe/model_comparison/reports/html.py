@@ -37,6 +37,7 @@ def _values(comparison: "ModelComparison") -> dict[str, Any]:
     pictures = dict(zip(shown, drawn, strict=True))
     return {
         "blocks": blocks(comparison),
+        "verdict": comparison.verdict,
         "rows": [replace(row, drawn=pictures[place]) for place, row in enumerate(table)],
     }
 

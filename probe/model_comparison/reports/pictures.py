@@ -25,7 +25,8 @@ def drawn(
     found = [*_local(paired, a)]
     if a.shape == b.shape and a.size:
         ratio = pictures.ratios(widened(b), widened(a), allowed)
-        found.append(Errors("propagated error", ratio, _axes(paired, a)))
+        apart = pictures.apart(widened(b), widened(a))
+        found.append(Errors("propagated error", ratio, _axes(paired, a), apart))
     return pictures.drawn(found)
 
 
@@ -37,9 +38,10 @@ def _local(paired: Paired, a: np.ndarray) -> Iterator[Errors]:
         theirs = paired.way.to_b(widened(a))
         allowed = np.broadcast_to(paired.allowed, theirs.shape)
         ratio = paired.way.to_a(pictures.ratios(paired.unforced, theirs, allowed))
+        apart = paired.way.to_a(pictures.apart(paired.unforced, theirs))
     except ValueError:
         return
-    yield Errors("local error", ratio, _axes(paired, a))
+    yield Errors("local error", ratio, _axes(paired, a), apart)
 
 
 def _axes(paired: Paired, a: np.ndarray) -> tuple[str, ...]:

@@ -44,6 +44,14 @@
       });
     });
   });
+  function sign() {
+    each(document.querySelectorAll(".wide"), function (wide) {
+      wide.classList.toggle("scrolls", wide.scrollWidth > wide.clientWidth + 1);
+    });
+  }
+  addEventListener("resize", sign);
+  addEventListener("toggle", sign, true);
+  sign();
   function open() {
     var there = location.hash && document.getElementById(location.hash.slice(1));
     if (there && there.tagName === "DETAILS") there.open = true;
