@@ -117,6 +117,7 @@ class LayerUnderTest:
             return
         from probe.report.blocks import headline
         from probe.report.junit import properties
+        from probe.report.text import cause_first
 
         report = self.report
         self.node.user_properties += properties(report).items()
@@ -125,7 +126,8 @@ class LayerUnderTest:
         if report.verdict == "unchecked" and not self.asked.options.get("strict"):
             pytest.skip(printable.line(report.sentence))
         again = {"repeat": self.asked.command(self.name)}
-        _fail(self.node, headline(report), str(report), report, again)
+        text = printable.page(cause_first(report))
+        _fail(self.node, headline(report), text, report, again)
 
     def _assert_pair(self) -> None:
         __tracebackhide__ = True

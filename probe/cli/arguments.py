@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe.cli.options import recording_options
-from probe.command_line import file
+from probe.command_line import file, of_layer
 
 if TYPE_CHECKING:
     from probe.capture.user_arrays import Shape
@@ -89,8 +89,21 @@ def drawn(shapes: tuple[tuple[int, ...], ...]) -> "Shape":
 
 def recording_command(arguments: Arguments) -> list[str]:
     """The words of the command that records what these arguments open and run."""
+    return ["probe", "record", *_opening_and_input(arguments), "-o", "run.npz"]
+
+
+def command_for(arguments: Arguments, layer: str) -> str:
+    """The command that holds values of another layer against the same run; "" where that has no
+    input of the model."""
+    if arguments.expect_input is not None:
+        return ""
+    return of_layer([*_opening_and_input(arguments), "--expect", "its.npy"], layer)
+
+
+def _opening_and_input(arguments: Arguments) -> list[str]:
+    """The words that open the model and give its input."""
     own_layer = arguments.expect_input is not None  # its input is the layer's, not the model's
-    words = ["probe", "record", file(arguments.model)]
+    words = [file(arguments.model)]
     for option in recording_options():
         name = str(option.name)
         of_a_file = name == "dtype" and not (arguments.input or "").endswith(".bin")
@@ -99,7 +112,7 @@ def recording_command(arguments: Arguments) -> list[str]:
         value = getattr(arguments, name)
         for text in value if option.multiple else (value,):
             words += [_flag(name)] if option.is_flag else [_flag(name), _told(name, text)]
-    return [*words, "-o", "run.npz"]
+    return words
 
 
 def _told(name: str, value: Any) -> str:

@@ -2,6 +2,7 @@
 reports printed."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from probe.capture import array_files
 from probe.capture.run import Named
 from probe.capture.user_arrays import Expected, InputArgument
 from probe.cli import settings, terminal
-from probe.cli.arguments import Arguments, drawn
+from probe.cli.arguments import Arguments, command_for, drawn
 from probe.cli.given_input import input_of
 from probe.cli.opening import hint, opened
 from probe.cli.output import STATUS, say, write, written
@@ -40,7 +41,10 @@ __all__ = ["check", "check_of", "explain", "fold", "sweep"]
 
 def check(arguments: Arguments) -> int:
     """One layer."""
-    return _told(check_of(opened(arguments), arguments), arguments)
+    report = check_of(opened(arguments), arguments)
+    if report.ask and (command := command_for(arguments, report.ask)):
+        report = replace(report, diagnosis=(*report.diagnosis, command))
+    return _told(report, arguments)
 
 
 def check_of(model: "Model", arguments: Arguments) -> "Report":

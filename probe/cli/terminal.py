@@ -80,14 +80,12 @@ def coloured(text: str, color: str) -> str:
 
 
 def report_lines(report: "Report", every: bool, hint: Sequence[str] = ()) -> str:
-    """A check: its verdict in one line, the report, a hint, and that line again."""
-    from probe.report.blocks import blocks, headline
-    from probe.report.text import lines_of
+    """A check: its verdict in one line, the cause, the report, a hint, and the first line again."""
+    from probe.report.blocks import headline
+    from probe.report.text import cause_first
 
     first = headline(report, columns())
-    return printable.page(
-        [first, "", *lines_of(blocks(report, every)), "", *hint, first], columns()
-    )
+    return printable.page([first, "", *cause_first(report, every), "", *hint, first], columns())
 
 
 class Rows:

@@ -29,7 +29,9 @@ from probe.diagnosis.part_of_output import MistakenPart, mistaken_parts, parts_e
 from probe.diagnosis.scoring import Scored, View, freedom, slugs_of
 from probe.diagnosis.search import MistakeSearch, Progress, confirmed, try_common, try_last
 from probe.diagnosis.slice_of_output import is_large, slice_of_output
+from probe.diagnosis.still_right import StillRight, still_right
 from probe.diagnosis.two_mistakes import second_mistakes
+from probe.diagnosis.what_to_do import WHAT_TO_DO
 from probe.hypotheses import CAUSES
 from probe.hypotheses.weights.other_weights import more_samples
 from probe.ops import Recomputed
@@ -69,6 +71,8 @@ class Diagnosis:
     """The layers of the findings that reproduce the observation, in their order."""
     spent: float = 0.0
     """How much work it took, as a share of that of a whole search."""
+    ask: str = ""
+    """The call of a block whose output would tell most next."""
     settled: bool = False
     """Whether one mistake, with nothing fitted, reproduces the observation: none that is found
     later says more."""
@@ -141,14 +145,18 @@ def diagnose(
     )
     searching = (*_stopped(search, exact), *search.faults.values())
     words = (*searching, *telling_apart(case, exact))
+    where = StillRight()
     if not exact:
         findings = partial_findings(case, determined(scored, differing), party, search)
         findings, more = _unexplained(case, search, findings, certain, party)
-        words = (*words, *_too_few(case, found, differing), *more)
+        if not findings:
+            where = still_right(case, allowed)
+        advice = where.words or filter(None, [next_input(case)])
+        words = (*words, *_too_few(case, found, differing), *more, *advice)
     edits = tuple(candidate.edit for candidate, _ in chosen)
     settled = any(not freedom(candidate) and not candidate.also for candidate, _ in chosen)
     spent = search.budget.used / _work(search.large, thorough)
-    return Diagnosis(findings, words, searching, edits, spent, settled)
+    return Diagnosis(findings, words, searching, edits, spent, where.ask, settled)
 
 
 def _tight_tolerances(case: Case, rounding: RoundingAllowance, party: str) -> Finding | None:
@@ -162,7 +170,10 @@ def _tight_tolerances(case: Case, rounding: RoundingAllowance, party: str) -> Fi
         f"the largest difference is only {ratio:.2g} x the allowance for rounding; "
         "your tolerances are tighter than that"
     )
-    return Finding("rounding", claim, ratio, party=party)
+    return Finding("rounding", claim, ratio, party=party, do=_TOLERANCES)
+
+
+_TOLERANCES = "compare with wider tolerances, or with none of your own"
 
 
 def _work(large: bool, thorough: bool) -> float:
@@ -216,7 +227,7 @@ def _unexplained(
         asked = replace(case, allowed=search.whole.allowed, budget=search.budget)
         words += filter(None, [more_samples(asked)])
     if not findings and case.comparable:
-        words += filter(None, [_ruled_out(search), next_input(case)])
+        words += filter(None, [_ruled_out(search)])
     return findings, words
 
 
@@ -231,7 +242,8 @@ def _other_reason(
             "no known mistake reproduces these values; another order of summation "
             "(Winograd, FFT, sorted terms) could explain the difference"
         )
-        return (Finding("rounding", claim, left(case, case.healthy, allowed), party=party),), []
+        rest, do = left(case, case.healthy, allowed), WHAT_TO_DO["rounding"]
+        return (Finding("rounding", claim, rest, party=party, do=do),), []
     if parts := parts_equal_to(case.observed, case.healthy, allowed):
         return (), [equal_parts(parts)]
     mistaken = list[MistakenPart]()

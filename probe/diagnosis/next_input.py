@@ -1,4 +1,4 @@
-"""Which input would tell most about a difference that no known mistake explains."""
+"""Which input of a layer would tell most about a difference that no known mistake explains."""
 
 from probe import ops
 from probe.ops.recurrent.recurrence import Recurrence
@@ -8,15 +8,22 @@ __all__ = ["next_input"]
 
 
 def next_input(case: Case) -> str:
-    """A sentence that names it; "" for a layer without an input."""
-    if not case.inputs:
+    """A sentence that makes it and says how it is given; "" of a layer of several inputs, or of
+    none, and of values that are no such layer's."""
+    if len(case.inputs) != 1 or not case.comparable or case.calls:
         return ""
+    shape = case.inputs[0].shape
     if any(case.having(ops.Embedding)):
-        told = "one index alone, then another: each shows its row of the table"
-    elif any(case.having(ops.Attention, Recurrence)):
-        told = "one step alone, then two: the first has no other step to take anything from"
+        made, tells = f"np.zeros({shape}, int)", "your values are then its first row at each place"
+    elif any(case.having(ops.Attention, Recurrence)) and len(shape) == 3:
+        made = f"x[:, :1] of your {shape}"
+        tells = "one step alone has no other to take anything from"
     elif all(step.op.computes_elements for step in case.steps):
-        told = "-8 to 8 in small steps: your values are then the curve of your function"
+        made = f"np.linspace(-8, 8, {case.inputs[0].size}).reshape{shape}"
+        tells = "your values are then the curve of your function"
     else:
-        told = "all 0, which shows what is added, then a single 1: which outputs it reaches"
-    return f"the input that would tell most next: {told}"
+        made, tells = f"np.zeros({shape})", "your values are then what is added to the products"
+    return (
+        f"the input that would tell most next is {made}: give it and your values of it with "
+        f"--expect-input x.npy --expect mine.npy; {tells}"
+    )

@@ -55,11 +55,13 @@ def of_parties(
     others: Callable[[], Mapping[str, np.ndarray]] = dict,
     road: Road | None = None,
     input_names: tuple[str, ...] = (),
+    layer: str = "",
 ) -> Diagnosis | None:
     """The diagnosis of yours, or else of the framework's outputs, where they differ from NumPy's.
 
     ``others`` gives the parameters of the model's other layers; ``road`` is the way by which yours
-    came from the model's input; ``input_names`` are those that the layer has for its inputs.
+    came from the model's input; ``layer`` and ``input_names`` are the names of the layer
+    and of its inputs.
     """
     with np.errstate(all="ignore"):
         for party, pair in (
@@ -90,6 +92,7 @@ def of_parties(
                     calls=tuple(site.call for site in described.sites),
                     sites=_by_call(described),
                     input_names=input_names,
+                    layer=layer,
                     others=others,
                 )
                 allowed = None if tolerance is not None else result.allowance[output]

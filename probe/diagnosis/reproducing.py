@@ -18,8 +18,9 @@ __all__ = ["edits_of"]
 
 _FEW_MEMBERS = 8
 """Of how many changes that are made together each is tried to be left out."""
-_MISSES = 3
-"""How many changes are kept that do not give what was observed."""
+_MISSES, _PART = 3, 0.05
+"""How many changes are kept that do not give what was observed, and as many of those that give that
+share of what differs exactly: the other part may be another mistake's."""
 
 
 def edits_of(hypothesis: Hypothesis, case: Case) -> Iterator[Edit]:
@@ -45,7 +46,10 @@ def _reproducing(case: Case, changes: Changes) -> Iterator[Edit]:
         misses += ((reading, flow, tried) for tried in of_reading)
     if changes.only_new:
         return
-    for reading, flow, tried in sorted(misses, key=lambda miss: miss[-1].off)[:_MISSES]:
+    nearest = sorted(misses, key=lambda miss: miss[-1].off)[:_MISSES]
+    in_part = sorted(misses, key=lambda miss: -miss[-1].part)[:_MISSES]
+    in_part = [miss for miss in in_part if miss[-1].part > _PART]
+    for reading, flow, tried in dict.fromkeys((*in_part, *nearest)):
         predicted = flow.everywhere(tried.values)
         yield replace(reading.edit_of(tried.change, changes.slug), predicted=predicted)
 
@@ -80,8 +84,10 @@ def _needed(flow: Flow, change: Change, values: np.ndarray) -> Change:
 
 
 def _keep(misses: list[Tried], tried: Tried) -> None:
-    """Keeps the nearest few."""
-    if len(misses) < _MISSES or tried.off < misses[-1].off:
-        misses.append(tried)
-        misses.sort(key=lambda miss: miss.off)
-        del misses[_MISSES:]
+    """Keeps the nearest few, and those that give most of what differs exactly."""
+    misses.append(tried)
+    nearest = sorted(misses, key=lambda miss: miss.off)[:_MISSES]
+    in_part = sorted(misses, key=lambda miss: -miss.part)[:_MISSES]
+    misses[:] = [
+        miss for miss in misses if miss in nearest or (miss in in_part and miss.part > _PART)
+    ]

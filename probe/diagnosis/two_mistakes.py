@@ -4,6 +4,7 @@ leaves a part."""
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 
@@ -25,6 +26,9 @@ is tried last beside each one."""
 _LIKELY = 0.2
 """What a mistake may leave of the variance of the ranks to be likely one of two: what is tried last
 is looked for beside it first."""
+_PART, _CHANGED, _EXACT = 0.05, 4.0, 1e-5
+"""From which share of what differs on a mistake that gives it exactly is one of two, and up to what
+is left of it: so many times the allowance, or that share of the largest difference."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
 """How many mistakes are tried together with every other one."""
 
@@ -191,7 +195,8 @@ def _with_effect(scored: Sequence[Scored]) -> list[Scored]:
 
 def _firsts(scored: Sequence[Scored], search: MistakeSearch, some: Sample | None) -> list[Scored]:
     """What to look for a second mistake beside, of what brings the layer nearer to the observation:
-    ranked alternately by correlation with it and by the remaining difference.
+    ranked in turn by the part of it that they give exactly, by correlation with it and by the
+    remaining difference.
 
     Whatever makes the values small leaves little, though it has nothing to do with them.
     """
@@ -202,15 +207,31 @@ def _firsts(scored: Sequence[Scored], search: MistakeSearch, some: Sample | None
         for candidate in scored
         if candidate.share < (np.inf if thorough else HELPS) or candidate.unlike < alike
     ]
-    rankings = (
+    rankings = [
         _two_of_each(sorted(helping, key=key))
         for key in (lambda candidate: candidate.unlike, lambda candidate: candidate.share)
-    )
+    ]
+    parts = {id(candidate): _exact_part(candidate, some) for candidate in scored}
+    in_part = [candidate for candidate in scored if parts[id(candidate)] > _PART]
+    in_part = _two_of_each(sorted(in_part, key=lambda candidate: -parts[id(candidate)]))
     apart: dict[tuple[str, float], Scored] = {}
-    for turn in zip(*rankings, strict=True):
-        for candidate in turn:
+    for turn in zip_longest(in_part[: _FIRSTS // 2], *rankings):
+        for candidate in filter(None, turn):
             apart.setdefault((candidate.hypothesis.slug, round(candidate.share, 6)), candidate)
     return list(apart.values())[: _MORE_FIRSTS if thorough else _FIRSTS]
+
+
+def _exact_part(candidate: Scored, some: Sample | None) -> float:
+    """The share of the sample's elements that differ which a mistake gives exactly: where two
+    mistakes meet in a few elements alone, each gives its own part."""
+    if some is None or candidate.effect is None or candidate.effect.shape != some.healthy.shape:
+        return 0.0
+    with np.errstate(all="ignore"):
+        apart = np.abs(some.observed - some.healthy)
+        wrong = apart > some.allowed
+        left = np.abs(some.observed - some.healthy - candidate.effect)
+        exact = wrong & (left <= np.maximum(_CHANGED * some.allowed, _EXACT * apart.max()))
+    return float(exact.sum() / max(1, wrong.sum()))
 
 
 def _two_of_each(ranked: Sequence[Scored]) -> list[Scored]:

@@ -154,6 +154,9 @@ class Report:
     diagnosis: tuple[str, ...] = ()
     """Sentences beside the findings: that none fits, where the differences are, that the search
     stopped."""
+    ask: str = ""
+    """Of a block in which no mistake was found: the call within it whose output would tell most
+    next, given beside that of the block."""
     alias: str | None = None
     """Another name of a function call, by the source line that makes it: ``block/add@17``. It stays
     what it is where other calls come before it."""

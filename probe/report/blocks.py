@@ -5,14 +5,14 @@ whatever shows it. What renders them computes nothing.
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from probe import printable
-from probe.comparison.compare import PARTIES, Comparison
+from probe.comparison.compare import PARTIES, Comparison, Worst
 from probe.ops.weight import Grid
 from probe.report.parameters import as_text
 from probe.report.summaries import Summary, WeightSummary
@@ -141,7 +141,7 @@ def _all(report: "Report", every: bool = False) -> Iterator[Block]:
     yield from (Block("note", "", (Line("note", note),)) for note in report.notes)
     yield _effect(report)
     found = [_finding(finding) for finding in report.findings]
-    yield Block("why", facts={"findings": found, "diagnosis": report.diagnosis})
+    yield Block("why", facts={"findings": found, "diagnosis": report.diagnosis, "ask": report.ask})
     yield from reasons(report)
     told = {name: getattr(report, name) for name in ("verdict", "ok", "sentence", "inherits")}
     yield Block("verdict", "", (Line("", report.sentence, verdict=report.verdict),), told)
@@ -407,8 +407,32 @@ def _pairs(report: "Report") -> Block:
     told = [
         {"parties": pair} | compared(comparison) for pair, comparison in report.comparisons.items()
     ]
-    lines = tuple(_pair(*compared_pair) for compared_pair in report.comparisons.items())
-    return Block("pairs", "", lines, {"comparisons": told})
+    lines = dict.fromkeys(_pair_lines(report.comparisons))
+    return Block("pairs", "", tuple(lines), {"comparisons": told})
+
+
+def _pair_lines(comparisons: Mapping[tuple[str, str], Comparison]) -> Iterator[Line]:
+    """A line for each pair; one for all of a party that differs from every other alike."""
+    failed = {pair: comparison for pair, comparison in comparisons.items() if not comparison.ok}
+    odd = _odd_one_out(comparisons, failed)
+    ratios = [comparison.ratio for comparison in failed.values()]
+    for pair, comparison in comparisons.items():
+        if odd and pair in failed:
+            others = f"{LABELS[odd]} and each of the others"
+            yield _pair(others, replace(comparison, ratio=max(ratios)))
+        else:
+            yield _pair(f"{LABELS[pair[0]]} and {LABELS[pair[1]]}", comparison)
+
+
+def _odd_one_out(
+    comparisons: Mapping[tuple[str, str], Comparison], failed: Mapping[tuple[str, str], Comparison]
+) -> str:
+    """The party of which the same is said beside each of several others; "" where there is none."""
+    told = {(each.count, each.size, each.reason) for each in failed.values()}
+    for party in PARTIES if len(failed) > 1 and len(told) == 1 else ():
+        if failed.keys() == {pair for pair in comparisons if party in pair}:
+            return party
+    return ""
 
 
 def compared(comparison: Comparison) -> dict[str, object]:
@@ -420,7 +444,7 @@ def compared(comparison: Comparison) -> dict[str, object]:
     return told
 
 
-def _pair(pair: tuple[str, str], comparison: Comparison) -> Line:
+def _pair(parties: str, comparison: Comparison) -> Line:
     if comparison.ok and not comparison.size:
         said = "have the same shape and no elements"
     elif comparison.ok and not comparison.ratio:
@@ -435,20 +459,21 @@ def _pair(pair: tuple[str, str], comparison: Comparison) -> Line:
             f"{times(comparison.ratio)} the allowance"
         )
     verdict = "agree" if comparison.ok else "diverge"
-    return Line(f"{LABELS[pair[0]]} and {LABELS[pair[1]]}", said, verdict=verdict)
+    return Line(parties, said, verdict=verdict)
 
 
 def _worst(report: "Report") -> Block:
     """The worst element of the worst pair, with every party's value there."""
-    failed = [comparison for comparison in report.comparisons.values() if not comparison.ok]
-    rated = [
-        comparison
-        for comparison in failed or report.comparisons.values()
-        if comparison.worst is not None and comparison.ratio
-    ]
+    failed = [pair for pair, comparison in report.comparisons.items() if not comparison.ok]
+    rated = {
+        pair: report.comparisons[pair].ratio
+        for pair in failed or report.comparisons
+        if report.comparisons[pair].worst is not None and report.comparisons[pair].ratio
+    }
     if not rated:
         return Block("worst")
-    worst = max(rated, key=lambda comparison: comparison.ratio).worst
+    pair = max(rated, key=lambda pair: rated[pair])
+    worst = report.comparisons[pair].worst
     assert worst is not None
     several = any(isinstance(output, tuple) for output in report.outputs.values())
     where = f"{report.output_name(worst.output)}, " if several else ""
@@ -470,9 +495,28 @@ def _worst(report: "Report") -> Block:
         ):
             lines.append(Line(LABELS[party], number(float(values[worst.index]))))
     lines.append(Line(f"difference {worst.error:.3g}; allowance {worst.allowance:.3g}", ""))
+    lines += [Line(told, "") for told in _largest_error(report, pair, worst) if failed]
     label = "worst element" if failed else "largest difference at"
     place = f"{where}[{', '.join(map(str, worst.index))}]"
     return Block("worst", f"{label}: {place}" + f" ({at})" * named, tuple(lines))
+
+
+def _largest_error(report: "Report", pair: tuple[str, str], worst: Worst) -> Iterator[str]:
+    """Where a pair lies furthest apart, where that is not where it does in units of what is
+    allowed."""
+    left, right = (arrays(report.outputs[party])[worst.output] for party in pair)
+    if left is None or right is None or left.shape != right.shape:
+        return
+    with np.errstate(all="ignore"):
+        apart = np.nan_to_num(np.abs(np.subtract(left, right, dtype=np.float64)), posinf=0.0)
+    index = tuple(map(int, np.unravel_index(int(apart.argmax()), apart.shape)))
+    if apart[index] > _LARGER * worst.error:
+        place = ", ".join(map(str, index))
+        yield f"the largest difference is {apart[index]:.3g}, at [{place}]"
+
+
+_LARGER = 1.001
+"""By how much the largest difference is larger than that of the worst element to be told."""
 
 
 def _limits(report: "Report") -> Block:

@@ -20,7 +20,16 @@ _SHAPE = 17
 _LEAST = 16
 """Columns of a name, below which others are left out for it."""
 
-__all__ = ["Columns", "columns_for", "laid_out", "line", "lines_of", "render", "why"]
+__all__ = [
+    "Columns",
+    "cause_first",
+    "columns_for",
+    "laid_out",
+    "line",
+    "lines_of",
+    "render",
+    "why",
+]
 
 _LAYOUT = {
     "layer": (0, 10, 13),
@@ -37,6 +46,11 @@ is indented. The lines of others are NAME: TEXT."""
 def render(report: "Report", every: bool = False) -> str:
     """The whole report; with ``every`` all weights and calls."""
     return printable.page(lines_of(blocks(report, every)))
+
+
+def cause_first(report: "Report", every: bool = False) -> list[str]:
+    """The lines of a report whose verdict stands above them: the cause comes before all else."""
+    return lines_of(sorted(blocks(report, every), key=lambda block: block.name != "why"))
 
 
 def why(report: "Report") -> list[str]:

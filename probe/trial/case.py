@@ -47,6 +47,8 @@ class Case:
     """Whether edits are tried that are many or slow."""
     calls: tuple[str, ...] = ()
     """Of a layer that is composed of several calls: which one each step is of."""
+    layer: str = ""
+    """Its name in the model."""
     sites: Mapping[str, Site] = field(default_factory=dict)
     """What the reader of the model's code finds each of these calls by."""
     input_names: tuple[str, ...] = ()

@@ -50,6 +50,9 @@ _DRAWN = 1 << 14
 _NEAR, _NEAR_IN_SLICE = 0.02, 0.05
 """What may be left, as a share of the largest difference, for an exact look; a slice is computed in
 float32."""
+_SPREAD, _MISTAKEN, _EXACT = 64, 1e-3, 1e-4
+"""At how many of the values that differ by so much of the largest difference it is looked whether
+they are given exactly, to that share of it."""
 _LOOKED_AT = 16
 """At how many values it is looked first."""
 
@@ -272,6 +275,9 @@ class FirstLook:
         self._first = np.arange(apart.size)
         if apart.size > _LOOKED_AT:
             self._first = np.argpartition(apart, -_LOOKED_AT)[-_LOOKED_AT:]
+        wrong = np.flatnonzero(apart > _MISTAKEN * float(apart.max(initial=0.0)))
+        self._spread = wrong[:: 1 + wrong.size // _SPREAD]
+        self._exact = _EXACT * float(apart.max(initial=0.0))
         self._most = (_NEAR_IN_SLICE if in_slice else _NEAR) * float(apart.max(initial=0.0))
 
     @property
@@ -279,11 +285,12 @@ class FirstLook:
         """Whether anything was observed that is finite."""
         return bool(self._seen.size)
 
-    def of(self, values: np.ndarray) -> tuple[bool, float]:
-        """Whether an output is what was observed, or nearly, and how far it is off where most
-        differs."""
+    def of(self, values: np.ndarray) -> tuple[bool, float, float]:
+        """Whether an output is what was observed, or nearly, how far it is off where most differs,
+        and the share of what differs that it gives exactly."""
         y = self._case.pick(values)[self._finite]
         with np.errstate(all="ignore"):
             first = np.abs(y[self._first] - self._seen[self._first])
             near = (first <= self._most).all() and (np.abs(y - self._seen) <= self._most).all()
-            return bool(near), float(first.mean())
+            part = np.abs(y[self._spread] - self._seen[self._spread]) <= self._exact
+            return bool(near), float(first.mean()), float(part.mean()) if part.size else 0.0

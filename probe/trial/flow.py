@@ -27,6 +27,8 @@ class Tried(NamedTuple):
     """Whether that is what was observed, or nearly."""
     off: float
     """How far it is off where most differs."""
+    part: float
+    """The share of what differs that it gives exactly."""
 
 
 class Flow:

@@ -89,6 +89,7 @@ def reported(
         sensitivity=sensitivity(*computed, visible) if sharp else None,
         findings=() if mistake is None else mistake.findings,
         diagnosis=() if mistake is None else mistake.words,
+        ask="" if mistake is None else mistake.ask,
         held=_held(call, options) if options.detail else {},
     )
 
@@ -140,6 +141,7 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
         others=search.others,
         road=search.road,
         input_names=call.capture.input_names,
+        layer=call.capture.layer,
     )
     return found
 

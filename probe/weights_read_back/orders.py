@@ -1,13 +1,41 @@
 """Orders in words: where the slices of an array come from that hold another's."""
 
 from collections.abc import Iterator
+from itertools import combinations, permutations
 
 import numpy as np
 
-__all__ = ["blocks_in_turn", "order_in_words", "rolled_by"]
+__all__ = ["blocks_in_turn", "order_in_words", "rolled_by", "turned"]
 
+_AXES = 4
+"""Of so many axes at most all orders are gone through."""
 _LISTED = 8
 """So many places are told one by one."""
+
+
+def turned(array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """An array flipped along several axes, with its axes in other orders where these are as long,
+    and rolled along several axes; and both of the first two."""
+    axes = range(array.ndim if array.ndim <= _AXES else 0)
+    flips = [some for count in range(array.ndim + 1) for some in combinations(axes, count)]
+    for perm in permutations(axes):
+        other = array.transpose(perm)
+        if other.shape != array.shape:
+            continue
+        moved = f"has its axes in the order {perm}" if perm != tuple(axes) else ""
+        for some in flips:
+            flipped = f"is reversed along {_listed_axes(some)}" if some else ""
+            if moved or len(some) > 1:
+                yield " and ".join(filter(None, (moved, flipped))), np.flip(other, some)
+    for some in flips:
+        for by in (1, -1) if len(some) > 1 else ():
+            yield f"is rolled by {by} along {_listed_axes(some)}", np.roll(array, by, some)
+
+
+def _listed_axes(axes: tuple[int, ...]) -> str:
+    if len(axes) == 1:
+        return f"axis {axes[0]}"
+    return f"axes {', '.join(map(str, axes[:-1]))} and {axes[-1]}"
 
 
 def order_in_words(origin: np.ndarray) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from probe.weights_read_back.orders import blocks_in_turn, rolled_by
+from probe.weights_read_back.orders import blocks_in_turn, rolled_by, turned
 
 __all__ = [
     "REORDERED",
@@ -191,6 +191,12 @@ def _maps(
     for words, function in REORDERED:
         if (other := function(have)).shape == have.shape and fits(other):
             yield f"{name} {words}"
+    for words, other in turned(have):
+        if fits(other):
+            yield f"{name} {words}"
+    for words, number in (("the sum", have.sum()), ("the mean", have.mean())):
+        if have.size > 2 and fits(np.full(have.shape, number)):
+            yield f"every entry of {name} is {number:.6g}, {words} of the layer's"
     for words, predicted in roundings(have):
         if fits(predicted):
             yield f"{name} is {words}"

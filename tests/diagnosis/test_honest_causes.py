@@ -62,7 +62,7 @@ def test_what_was_ruled_out_and_what_to_try_next_is_said(conv, x):
     report = probe.check(conv, "", given=x, expected=drawn(2, 5, 4, 5, seed=2))
     told = "; ".join(report.diagnosis)
     assert "ruled out: " in told and "causes that probe causes lists" in told
-    assert "the input that would tell most next: all 0, which shows what is added" in told
+    assert "the input that would tell most next is np.zeros(" in told
     x = np.linspace(-3, 3, 40, dtype=np.float32).reshape(2, 20)
     told = "; ".join(
         probe.check(torch.nn.GELU(), "", given=x, expected=drawn(2, 20, seed=3)).diagnosis
