@@ -33,6 +33,11 @@ def as_codes(
 
 
 def _taken(tensor: TfliteTensor, array: np.ndarray) -> np.ndarray:
+    if tensor.dtype not in DTYPES:
+        raise BadInput(
+            f"the input {short(tensor.name)!r} is of type {tensor.dtype}, which no array can be "
+            "given for"
+        )
     kind = DTYPES[tensor.dtype]
     if array.dtype == kind or kind.kind not in "iu":
         return np.array(array, kind)

@@ -35,12 +35,16 @@ def whole(model: TfliteFile) -> EngineFile:
     """The file as it is; its main subgraph is the first."""
     main = model.subgraphs[0]
     every = range(len(main.tensors))
+
+    def numbers_in(at: int) -> bool:
+        return readable(main.tensors[at])
+
     return EngineFile(
         model.content,
         {at: at for at in every},
         main.inputs,
         main.outputs,
-        tuple(_read(main, main.nodes)),
+        tuple(dict.fromkeys([*_read(main, main.nodes), *filter(numbers_in, main.outputs)])),
         tuple(at for at in every if main.tensors[at].is_variable and readable(main.tensors[at])),
         bytes_of(model),
     )

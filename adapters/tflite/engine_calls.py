@@ -1,5 +1,6 @@
 """What an engine is asked to run, and what it gives."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -16,6 +17,10 @@ _CALLS = {
     "tflm": ".tflm_calls",
 }
 """Engine -> the module that imports its library, in a child process alone."""
+
+
+_NODE = re.compile(r"(?<=\S)Node number")
+"""LiteRT writes its sentences without a space between them."""
 
 
 class EngineRefusal(Exception):
@@ -37,7 +42,7 @@ class EngineFile:
     """In the order in which the file takes them."""
     outputs: tuple[int, ...]
     read: tuple[int, ...]
-    """What is read after the run: never a handle."""
+    """What is read after the run: never a handle, also among the outputs."""
     variables: tuple[int, ...] = ()
     """What is read before it, too."""
     bytes: int = 0
@@ -66,7 +71,9 @@ def staged(stage: str, call: Callable[..., Any], *args: Any, **named: Any) -> An
     try:
         return call(*args, **named)
     except (ValueError, RuntimeError, TypeError) as error:
-        said = first_line(error).replace(")TfliteNode number", "); node number")
+        said = _NODE.sub("; node number", first_line(error))
+        if said == type(error).__name__:
+            said = "it gives no reason, as where memory runs out"
         raise EngineRefusal(said, stage) from None
 
 

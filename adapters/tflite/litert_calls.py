@@ -43,7 +43,10 @@ def run(piece: EngineFile, values: Mapping[int, np.ndarray], engine: str, preser
         if piece.numbers[at] in details:
             staged("invoke", running.set_tensor, piece.numbers[at], values[at])
     staged("invoke", running.invoke)
-    for at in piece.read if preserve else piece.outputs:
+    wanted = piece.read
+    if not preserve:  # a handle that is read crashes the interpreter
+        wanted = tuple(at for at in piece.outputs if at in piece.read)
+    for at in wanted:
         keep(gave.arrays, at, partial(_tensor, running, piece.numbers[at]))
     if engine == "xnnpack" and preserve:
         numbers = {number: at for at, number in piece.numbers.items()}

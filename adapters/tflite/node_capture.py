@@ -18,6 +18,12 @@ from .schema import TfliteNode, TfliteTensor, bits_of
 __all__ = ["capture", "grid_of"]
 
 
+_SIZES = (
+    *("strideW", "strideH", "strideD", "dilationWFactor", "dilationHFactor", "dilationDFactor"),
+    *("filterWidth", "filterHeight", "blockSize"),
+)
+
+
 def capture(
     flow: Dataflow,
     name: str,
@@ -69,6 +75,11 @@ def _described(
         return None, f"its input {short(tensor.name)} of type {tensor.dtype} was not captured"
     if len(flow.given(node)) < len(node.outputs):
         return None, "it has an output that holds no numbers, or leaves one out"
+    if any(array.dtype.kind not in "fiub" for array in arrays.values()):
+        return None, "it computes with numbers that are not real ones"
+    for name in _SIZES:
+        if node.options.get(name, 1) < 1:
+            return None, f"its option {name}={node.options[name]} is no size"
     try:
         with describing():
             weights = worked_out(flow, node, values.arrays)

@@ -134,7 +134,34 @@ def _subgraph(
                 f"{next(at for at in indices if not OMITTED <= at < len(tensors)):,} of "
                 f"{len(tensors):,}"
             )
+    if OMITTED in (*inputs, *outputs):
+        raise cursor.damaged(f"subgraph {index} leaves out an input or an output")
+    _check_order(cursor, tensors, nodes, inputs)
     return Subgraph(index, cursor.text(table.Name()), tensors, nodes, inputs, outputs)
+
+
+def _check_order(
+    cursor: Cursor,
+    tensors: tuple[TfliteTensor, ...],
+    nodes: tuple[TfliteNode, ...],
+    inputs: tuple[int, ...],
+) -> None:
+    """Raises where a node takes what only later ones compute, or computes what has its values
+    already."""
+    computed = {at for node in nodes for at in node.outputs}
+    known = {*inputs, *(tensor.index for tensor in tensors if tensor.is_constant)}
+    for node in nodes:
+        for at in node.inputs:
+            if at in computed and at not in known:
+                raise cursor.damaged(
+                    f"node {node.index} ({node.kind}) takes {printable.name(tensors[at].name)}, "
+                    "which no node before it computes"
+                )
+        if known.intersection(node.outputs) - {OMITTED}:
+            raise cursor.damaged(
+                f"node {node.index} ({node.kind}) computes a tensor that has its values already"
+            )
+        known.update(at for at in node.outputs if at != OMITTED)
 
 
 def _scales_of_blocks(tensors: tuple[TfliteTensor, ...]) -> tuple[int, ...]:

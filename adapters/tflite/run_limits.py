@@ -1,7 +1,7 @@
 """Which .tflite files are not run, and what a run may take."""
 
 import math
-from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 
 from probe import printable
 from probe.errors import CannotOpen, NotTrusted
@@ -14,7 +14,7 @@ from .schema import OMITTED, TfliteFile, bits_of, count_of
 
 __all__ = ["limits", "refuse_endless", "refuse_untrusted"]
 
-_LOOPING, _SECONDS = 8.0, 600.0
+_LOOPING, _SECONDS = 8.0, 120.0
 """Seconds of processor time that a run may take whose subgraphs run as often as the model computes,
 and the most that any run may take."""
 _PRODUCTS = 1e8
@@ -47,15 +47,13 @@ def refuse_endless(model: TfliteFile, what: str) -> None:
         subgraph.index: {at for node in subgraph.nodes for at in node.subgraphs}
         for subgraph in model.subgraphs
     }
-    left = dict(calls)
-    while ended := [at for at, called in left.items() if not called & left.keys()]:
-        for at in ended:
-            del left[at]
-    if left:
+    try:
+        TopologicalSorter(calls).prepare()
+    except CycleError as error:
+        numbers = printable.several(map(str, sorted(set(error.args[1]))))
         raise CannotOpen(
-            f"{what} has subgraphs that run themselves (number {_listed(left)}): it would not "
-            "finish"
-        )
+            f"{what} has subgraphs that run themselves (number {numbers}): it would not finish"
+        ) from None
 
 
 def limits(model: TfliteFile, fed: int, trusted: bool) -> Limits:
@@ -93,7 +91,3 @@ def _products(model: TfliteFile) -> float:
         ]
         total += given * max(kernels, default=1.0)
     return total
-
-
-def _listed(numbers: Iterable[int]) -> str:
-    return printable.several(map(str, numbers))

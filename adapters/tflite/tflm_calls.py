@@ -67,6 +67,8 @@ def _run(piece: EngineFile, values: Mapping[int, np.ndarray], preserve: bool) ->
             keep(gave.arrays, at, partial(_of_tflm, running, piece.numbers[at]))
     else:
         for place, at in enumerate(piece.outputs):
+            if at not in piece.read:
+                continue
             keep(gave.arrays, at, partial(running.get_output, place))
     return gave
 
