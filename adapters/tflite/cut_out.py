@@ -32,8 +32,10 @@ def readable(tensor: TfliteTensor) -> bool:
 
 
 def whole(model: TfliteFile) -> EngineFile:
-    """The file as it is; its main subgraph is the first."""
+    """The file as it is; where another subgraph than its first one runs, that as a file."""
     main = model.subgraphs[0]
+    if model.first:
+        return cut(model, main.nodes, outputs=main.outputs)
     every = range(len(main.tensors))
 
     def numbers_in(at: int) -> bool:
@@ -76,9 +78,10 @@ def cut(
     model: TfliteFile,
     nodes: Sequence[TfliteNode],
     shapes: Mapping[int, tuple[int, ...]] | None = None,
+    outputs: Sequence[int] | None = None,
 ) -> EngineFile:
     """The nodes, of the main subgraph, as a file that takes what they need and gives what they
-    compute. ``shapes`` are those of a run, where they are known."""
+    compute, or of that the ``outputs``. ``shapes`` are those of a run, where they are known."""
     main, shapes = model.subgraphs[0], shapes or {}
     made = [at for node in nodes for at in node.outputs if at != OMITTED]
     needed = dict.fromkeys(at for node in nodes for at in node.inputs if at != OMITTED)
@@ -95,7 +98,8 @@ def cut(
     graph.tensors = [file.tensor(main.tensors[at], numbers, shapes.get(at)) for at in used]
     graph.operators = [file.node(node, numbers) for node in nodes]
     graph.inputs = [numbers[at] for at in taken]
-    graph.outputs = [numbers[at] for at in made]
+    given = [at for at in made if outputs is None or at in outputs]
+    graph.outputs = [numbers[at] for at in given]
     file.flat.subgraphs = [graph]
     if any(node.subgraphs for node in nodes):  # by their numbers
         file.flat.subgraphs += map(file.subgraph, model.subgraphs[1:])
@@ -108,7 +112,7 @@ def cut(
         file.packed(),
         numbers,
         tuple(taken),
-        tuple(made),
+        tuple(given),
         tuple(_read(main, nodes)),
         variables,
         size,

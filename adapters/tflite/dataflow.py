@@ -7,10 +7,12 @@ from functools import cached_property
 from .cut_out import readable
 from .schema import OMITTED, Subgraph, TfliteFile, TfliteNode, TfliteTensor
 
-__all__ = ["STATE", "Dataflow", "short"]
+__all__ = ["CONTROL", "STATE", "Dataflow", "short"]
 
 STATE = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 """What reads and writes the variables of a model: no layers."""
+CONTROL = ("IF", "WHILE", "STABLEHLO_COMPOSITE")
+"""What runs subgraphs, whose nodes become its steps."""
 _SHAPES = ("SHAPE", "RANK")
 """What takes no more than the shape from its input."""
 

@@ -9,7 +9,7 @@ from probe.listing import Layer, Party
 from probe.model import InputSpec
 
 from .cut_out import readable
-from .dataflow import Dataflow, short
+from .dataflow import CONTROL, Dataflow, short
 from .describe import refusal
 from .schema import DTYPES, OMITTED, TfliteTensor
 
@@ -20,7 +20,7 @@ def names_of(flow: Dataflow, tensors: Iterable[int], outputs: bool = False) -> t
     """What inputs or outputs are called: as the signature has it, or else as the tensors are."""
     named: dict[int, str] = {}
     for signature in flow.model.signatures:
-        if signature.subgraph == 0:
+        if signature.subgraph == flow.model.first:
             entries = signature.outputs if outputs else signature.inputs
             named |= {at: name for name, at in entries.items()}
     names: list[str] = []
@@ -54,7 +54,7 @@ def _spec(name: str, tensor: TfliteTensor, fixed: bool) -> InputSpec:
 def layers(flow: Dataflow) -> tuple[Layer, ...]:
     found = []
     for name, node in flow.nodes.items():
-        why = refusal(node)
+        why = "" if node.operator in CONTROL else refusal(node)
         shape = _sizes(flow.tensors[node.outputs[0]])
         parties: tuple[Party, ...] = () if why else ("numpy", "onnx")
         found.append(Layer(name, node.kind, parties, why, shape, flow.parameters(node)))
@@ -63,7 +63,8 @@ def layers(flow: Dataflow) -> tuple[Layer, ...]:
 
 def notes(flow: Dataflow) -> tuple[str, ...]:
     """What the listing does not show."""
-    others = [signature.key for signature in flow.model.signatures if signature.subgraph]
+    first = flow.model.first
+    others = [entry.key for entry in flow.model.signatures if entry.subgraph != first]
     if not others:
         return ()
     return (

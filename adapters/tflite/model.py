@@ -12,7 +12,6 @@ from probe.errors import BadInput, ForwardFailed, UnknownLayer
 from probe.listing import Layer, Shown
 from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Part, Producer
 
-from .arithmetic import Kernel
 from .codes import as_codes
 from .dataflow import Dataflow, short
 from .engines import machine, version
@@ -191,9 +190,7 @@ class TfliteModel(Shown):
     def _capture(
         self, name: str, node: TfliteNode, values: Values, made_by: Mapping[int, Producer]
     ) -> Capture | None:
-        delegated = bool(values.delegated.intersection(node.outputs))
-        kernel = Kernel(self.engine, machine(), delegated)
-        return capture(self.flow, name, node, values, made_by, kernel)
+        return capture(self._runs, name, node, values, made_by)
 
     def _put(self, node: TfliteNode, values: Values, replacement: Sequence[np.ndarray]) -> None:
         """Other numbers in the place of what a node gave."""

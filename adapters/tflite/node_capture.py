@@ -9,10 +9,12 @@ from probe.errors import Undescribed, describing
 from probe.model import Capture, Producer
 
 from .arithmetic import Kernel
-from .dataflow import Dataflow, short
+from .control_flow import inlined
+from .dataflow import CONTROL, Dataflow, short
 from .describe import describe_node
 from .effective import worked_out
-from .runs import Values
+from .engines import machine
+from .runs import Runs, Values
 from .schema import TfliteNode, TfliteTensor, bits_of
 
 __all__ = ["capture", "grid_of"]
@@ -25,14 +27,14 @@ _SIZES = (
 
 
 def capture(
-    flow: Dataflow,
+    runs: Runs,
     name: str,
     node: TfliteNode,
     values: Values,
     made_by: Mapping[int, Producer],
-    kernel: Kernel,
 ) -> Capture | None:
     """None where the engine gave nothing of what the node computes."""
+    flow = runs.flow
     given = flow.given(node)
     if not given or any(at not in values.arrays for at in given):
         return None
@@ -40,7 +42,7 @@ def capture(
     arrays = {at: values.arrays[at] for at in given} | {
         at: array for at in taken if (array := values.taken(at)) is not None
     }
-    description, why = _described(flow, node, arrays, taken, values, kernel)
+    description, why = _described(runs, node, arrays, taken, values)
     outputs = tuple(arrays[at] for at in given)
     return Capture(
         name,
@@ -60,13 +62,13 @@ def capture(
 
 
 def _described(
-    flow: Dataflow,
+    runs: Runs,
     node: TfliteNode,
     arrays: Mapping[int, np.ndarray],
     taken: Sequence[int],
     values: Values,
-    kernel: Kernel,
 ) -> tuple[Description | None, str]:
+    flow = runs.flow
     if why := values.refused.get(node.index):
         return None, why
     handles = [at for at in node.inputs if at in flow.following and at not in taken]
@@ -82,10 +84,18 @@ def _described(
             return None, f"its option {name}={node.options[name]} is no size"
     try:
         with describing():
+            if node.operator in CONTROL:
+                return Description(inlined(runs, node, arrays, taken, _inside)), ""
+            kernel = Kernel(runs.engine, machine(), values.delegated_to(node))
             weights = worked_out(flow, node, values.arrays)
             return describe_node(node, flow.main, arrays, taken, kernel, weights), ""
     except Undescribed as error:
         return None, str(error)
+
+
+def _inside(runs: Runs, node: TfliteNode, values: Values) -> Capture | None:
+    """A node of a subgraph that another node runs."""
+    return capture(runs, node.kind, node, values, {})
 
 
 def _notes(flow: Dataflow, node: TfliteNode, values: Values) -> tuple[str, ...]:

@@ -28,6 +28,10 @@ class Values:
     refused: Mapping[int, str] = field(default_factory=dict)
     """Number of a node -> why the engine does not run it."""
 
+    def delegated_to(self, node: TfliteNode) -> bool:
+        """Whether XNNPACK computed the node."""
+        return bool(self.delegated.intersection(node.outputs))
+
     def taken(self, at: int) -> np.ndarray | None:
         """What a node took from a tensor: of a variable what that held before."""
         return self.before.get(at, self.arrays.get(at))
@@ -111,6 +115,11 @@ class Runs:
                 "shapes, so it cannot run alone: give the model's input"
             )
         return self._values(Job(self.engine, (piece,), given), given)
+
+    def of_subgraph(self, number: int) -> "Runs":
+        """Those of another subgraph of the file."""
+        flow = Dataflow(self.flow.model.starting_at(number))
+        return Runs(flow, self.engine, f"{self.named}, subgraph {number},", self.trusted)
 
     def _cut(
         self, nodes: Sequence[TfliteNode], shapes: Mapping[int, tuple[int, ...]] | None = None

@@ -2,7 +2,7 @@
 schema. ``reading`` fills them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -205,3 +205,10 @@ class TfliteFile:
     metadata: Mapping[str, bytes]
     external: bool = False
     """Whether tensors are to be read from other files."""
+    first: int = 0
+    """Which subgraph of the file stands at the first place, and is what runs."""
+
+    def starting_at(self, number: int) -> "TfliteFile":
+        """The same with another subgraph as what runs; the others keep their numbers."""
+        subgraphs = (self.subgraphs[number], *self.subgraphs[1:])
+        return replace(self, subgraphs=subgraphs, first=number)

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+from flatbuffers import flexbuffers
 from tflite_files import FlatNode, FlatTensor, Net, built
 
-__all__ = ["integer_net", "streaming_net"]
+__all__ = ["branch", "composite", "integer_net", "loop", "streaming_net"]
 
 
 def integer_net(path: Path, tile: int | None = None) -> Path:
@@ -73,4 +74,48 @@ def streaming_net(path: Path) -> Path:
     ]
     assign = FlatNode("ASSIGN_VARIABLE", [1, 0], [], ("AssignVariableOptions", {}))
     built(Net(tensors, nodes, [0], [5]), Net(starts, [handle, assign], [], [], "init"), path=path)
+    return path
+
+
+def loop(path: Path, step: float = 1) -> Path:
+    """A WHILE that adds the step to x while it is below 3."""
+    x, y = FlatTensor("x", (1,)), FlatTensor("y", (1,))
+    bound, answer = FlatTensor("bound", data=np.float32([3])), FlatTensor("answer", (1,), "bool")
+    by = FlatTensor("by", data=np.float32([step]))
+    subgraphs = {"condSubgraphIndex": 1, "bodySubgraphIndex": 2}
+    node = FlatNode("WHILE", [0], [1], ("WhileOptions", subgraphs))
+    less = FlatNode("LESS", [0, 1], [2], ("LessOptions", {}))
+    add = FlatNode("ADD", [0, 1], [2], ("AddOptions", {}))
+    condition = Net([x, bound, answer], [less], [0], [2], "condition")
+    body = Net([x, by, y], [add], [0], [2], "body")
+    built(Net([x, y], [node], [0], [1]), condition, body, path=path)
+    return path
+
+
+def branch(path: Path) -> Path:
+    """An IF: three times x where its condition holds, x + 3 where not."""
+    x, y = FlatTensor("x", (2, 3)), FlatTensor("y", (2, 3))
+    three, condition = FlatTensor("three", data=np.float32(3)), FlatTensor("c", (), "bool")
+    subgraphs = {"thenSubgraphIndex": 1, "elseSubgraphIndex": 2}
+    node = FlatNode("IF", [0, 1], [2], ("IfOptions", subgraphs))
+    ways = [
+        Net([x, three, y], [FlatNode(kind, [0, 1], [2], (f"{kind.title()}Options", {}))], [0], [2])
+        for kind in ("MUL", "ADD")
+    ]
+    built(Net([condition, x, y], [node], [0, 1], [2]), *ways, path=path)
+    return path
+
+
+def composite(path: Path) -> Path:
+    """A composite of a product with a constant that it is given, and a RELU."""
+    x, k, h, y = (FlatTensor(name, (2, 3)) for name in "xkhy")
+    held = FlatTensor("held", data=np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3))
+    fields = {
+        "name": "odml.scaled",
+        "decompositionSubgraphIndex": 1,
+        "compositeAttributes": list(flexbuffers.Dumps({})),
+    }
+    node = FlatNode("STABLEHLO_COMPOSITE", [0, 1], [2], ("StableHLOCompositeOptions", fields))
+    inside = [FlatNode("MUL", [0, 1], [2], ("MulOptions", {})), FlatNode("RELU", [2], [3])]
+    built(Net([x, held, y], [node], [0], [2]), Net([x, k, h, y], inside, [0, 1], [3]), path=path)
     return path

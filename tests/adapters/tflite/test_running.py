@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from own_seed import RNG
 from probe.adapters.tflite import run_in_child, run_limits
 from tflite_files import FlatNode, FlatTensor, Net, built, one_op
-from tflite_nets import integer_net, streaming_net
+from tflite_nets import integer_net, loop, streaming_net
 
 import probe
 from probe.errors import BadInput, CannotOpen, ForwardFailed, NotTrusted
@@ -134,30 +134,14 @@ def test_where_nothing_forks_another_python_runs_it(net, monkeypatch):
         probe.check(net, NAMES[0])
 
 
-def loop(path, ends):
-    """A WHILE whose body adds 1 to x: while x < 3, or while x < x + 1."""
-    x, y = FlatTensor("x", (1,)), FlatTensor("y", (1,))
-    bound, told = FlatTensor("bound", data=np.float32([3])), FlatTensor("told", (1,), "bool")
-    one = FlatTensor("one", data=np.float32([1 if ends else 0]))
-    node = FlatNode(
-        "WHILE", [0], [1], ("WhileOptions", {"condSubgraphIndex": 1, "bodySubgraphIndex": 2})
-    )
-    less = FlatNode("LESS", [0, 1], [2], ("LessOptions", {}))
-    add = FlatNode("ADD", [0, 1], [2], ("AddOptions", {}))
-    condition = Net([x, bound, told], [less], [0], [2], "cond")
-    body = Net([x, one, y], [add], [0], [2], "body")
-    built(Net([x, y], [node], [0], [1]), condition, body, path=path)
-    return str(path)
-
-
 @forks
 def test_a_loop_without_end_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(run_limits, "_LOOPING", 1.0)
     zero = np.zeros(1, np.float32)
-    outputs = probe.open_model(loop(tmp_path / "ends.tflite", True)).run([zero], (), None)
+    outputs = probe.open_model(loop(tmp_path / "ends.tflite")).run([zero], (), None)
     assert outputs[0].tolist() == [3]
     with pytest.raises(ForwardFailed, match=r"takes more than 1 s of processor time"):
-        probe.open_model(loop(tmp_path / "endless.tflite", False)).run([zero], (), None)
+        probe.open_model(loop(tmp_path / "endless.tflite", step=0)).run([zero], (), None)
 
 
 def test_subgraphs_that_run_themselves_are_refused(tmp_path):
