@@ -29,6 +29,7 @@ __all__ = [
     "page",
     "report_page",
     "sweep_page",
+    "verdict_of",
 ]
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -88,6 +89,7 @@ def _environment() -> Any:
         "map_width": _WIDE,
         "map_height": _height,
         "label_width": _label_width,
+        "verdict_colours": _VERDICTS,
     }
     return environment
 
@@ -158,7 +160,7 @@ def fragment(report: "Report") -> str:
         "fragment.html",
         blocks=parts,
         title=_title(parts),
-        colour=_VERDICTS[report.verdict],
+        verdict=report.verdict,
         maps=_drawn(report).maps[:1],
     )
 
@@ -218,7 +220,8 @@ def _graph(entries: Sequence[Entry]) -> graph.GraphLayout | None:
     return graph.laid_out(vertices)
 
 
-def _worst_verdict(entries: Sequence[Entry]) -> str:
+def verdict_of(entries: Sequence[Entry]) -> str:
+    """The verdict on all of them: what diverges says more than what agrees."""
     verdicts = {entry.row.verdict for entry in entries}
     return next((word for word in ("diverge", "agree") if word in verdicts), "unchecked")
 
@@ -244,7 +247,7 @@ def sweep_page(
         entries=shown,
         graph=_graph(entries),
         counts=counts,
-        verdict=_worst_verdict(entries),
+        verdict=verdict_of(entries),
         first=next((entry for entry in entries if entry.row.verdict == "diverge"), None),
         notes=notes,
         framework=framework,

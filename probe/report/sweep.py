@@ -60,7 +60,7 @@ class Sweep(Iterator["Report"]):
         return printable.name(f"<Sweep of {self._source}: {count} call{'s' * (count != 1)} so far>")
 
     def _repr_html_(self) -> str:
-        from probe.report.html import filled
+        from probe.report.html import filled, verdict_of
 
         notes: tuple[str, ...] = ()
         try:
@@ -77,6 +77,7 @@ class Sweep(Iterator["Report"]):
             counts=", ".join(
                 f"{counts[verdict]} {verdict}" for verdict in ("agree", "diverge", "unchecked")
             ),
+            verdict=verdict_of(self._entries),
             entries=self._entries,
             notes=notes,
         )

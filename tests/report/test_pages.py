@@ -434,6 +434,7 @@ def test_the_waterfall_ends_at_the_element(conv):
     shown = Page(story._repr_html_())
     assert {"script", "style"}.isdisjoint(shown.tags)
     assert story._repr_html_().count("<rect") == len(bars)
+    assert '"#2da44e"' in story._repr_html_(), "the colour of agree"
     assert_holds_the_numbers(story._repr_html_(), str(story))
 
 
