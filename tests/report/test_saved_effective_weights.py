@@ -158,11 +158,14 @@ def program(header):
 
 
 def compiled(folder):
-    (folder / "main.c").write_text(program((folder / "layer.h").read_text(encoding="utf-8")))
+    """The arrays by their names, without the layer's before them."""
+    header = (folder / "layer.h").read_text(encoding="utf-8")
+    prefix = re.search(r"(\w+)input_0\[", header)[1]
+    (folder / "main.c").write_text(program(header))
     subprocess.run(["cc", "-Wall", "-Werror", "-o", "main", "main.c"], cwd=folder, check=True)
     printed = subprocess.run([folder / "main"], capture_output=True, text=True, check=True).stdout
     return {
-        name: np.array(values.split(), float)
+        name.removeprefix(prefix): np.array(values.split(), float)
         for name, _, values in (line.partition(" ") for line in printed.splitlines())
     }
 
