@@ -1,0 +1,97 @@
+"""Masks whose edge lies elsewhere are told as such, whatever code made them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from planting import draw, nn, t
+
+import probe
+
+SIZE = 12
+QUERY, KEY = torch.arange(SIZE)[:, None], torch.arange(SIZE)[None]
+PAST = KEY <= QUERY
+
+
+def window(reach: int) -> torch.Tensor:
+    return (QUERY - KEY).abs() <= reach
+
+
+def blocks(*ends: int) -> torch.Tensor:
+    number = torch.bucketize(torch.arange(SIZE), torch.tensor(ends), right=True)
+    return number[:, None] == number
+
+
+def tree(parents: tuple[int, ...], deep: bool = True) -> torch.Tensor:
+    mask = torch.eye(SIZE, dtype=torch.bool)
+    for node, parent in enumerate(parents):
+        while parent >= 0:
+            mask[node, parent] = True
+            parent = parents[parent] if deep else -1
+    return mask
+
+
+PARENTS = (-1, 0, 0, 1, 1, 2, 5, 5, 3, 3, 9, 6)
+MASKS = {
+    "wider window": (
+        window(3),
+        window(4),
+        "window-off-by-one",
+        "wider by 1 position on both sides",
+    ),
+    "narrower window": (
+        window(3),
+        window(2),
+        "window-off-by-one",
+        "narrower by 1 position on both",
+    ),
+    "sliding": (
+        PAST & window(3),
+        PAST & window(2),
+        "window-off-by-one",
+        "narrower by 1 position on the side of earlier keys",
+    ),
+    "no window": (PAST & window(3), PAST, "attention-mask", "replaced by the causal mask"),
+    "one block": (blocks(4, 9), blocks(5, 9), "window-off-by-one", "block 0 ends at position 5"),
+    "all blocks": (
+        PAST & blocks(4, 9),
+        PAST & blocks(3, 8),
+        "window-off-by-one",
+        "all blocks end -1 further on",
+    ),
+    "joined": (blocks(4, 9), blocks(4), "attention-mask", "no block ends at position 9"),
+    "prefix": (PAST | (KEY < 4), PAST | (KEY < 5), "window-off-by-one", "a prefix of 5 keys"),
+    "parents": (tree(PARENTS), tree(PARENTS, False), "attention-mask", "the last one before it"),
+}
+
+
+class Attention(nn.Module):
+    def __init__(self, mask: torch.Tensor) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.project, self.mask = nn.Linear(8, 24), mask
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.project(x).chunk(3, -1)
+        scores = (q @ k.transpose(-1, -2)) / math.sqrt(8)
+        return scores.masked_fill(~self.mask, -torch.inf).softmax(-1) @ v
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_an_edge_that_was_moved_is_told(name):
+    own, other, slug, words = MASKS[name]
+    x = draw(2, SIZE, 8)
+    wrong = Attention(other)(t(x)).detach().numpy()
+    report = probe.check(Attention(own).eval(), "", x, expected=wrong)
+    assert report.findings[0].slug == slug, report
+    assert words in report.findings[0].claim
+    assert report.findings[0].left <= 1
+
+
+def test_scores_that_differ_otherwise_have_no_moved_edge():
+    x = draw(2, SIZE, 8)
+    model = Attention(window(3)).eval()
+    noisy = model(t(x)).detach().numpy() + 1e-2 * np.random.default_rng(0).normal(size=x.shape)
+    report = probe.check(model, "", x, expected=noisy.astype(np.float32))
+    assert not any(finding.left <= 1 for finding in report.findings), report
