@@ -322,6 +322,11 @@ def _extent(apart: Mapping[Pair, Comparison], call: Judgement) -> str:
     worst = max(apart.values(), key=lambda comparison: comparison.ratio)
     if worst.reason or worst.worst is None:
         return worst.reason[:1].upper() + worst.reason[1:]
+    if any(call.capture.output_grids) and not worst.worst.allowance:
+        return (
+            f"{worst.count} of {worst.size} codes differ, the worst by {worst.worst.error:.3g}; "
+            "codes are compared exactly"
+        )
     return (
         f"{worst.count} of {worst.size} elements differ by more than {_limit(call)}, the worst "
         f"by {worst.worst.error:.3g} (limit {worst.worst.allowance:.2g}){_tier(apart)}"
