@@ -40,22 +40,23 @@ def open_model(
     imports: Sequence[str] = (),
     device: str | None = None,
     engine: str | None = None,
+    signature: str | None = None,
 ) -> Any:
     """A ``probe.model.Model`` of a path or a live object; CannotOpen, NotTrusted or MissingExtra
     with one sentence."""
     options: dict[str, Any] = {"trust": trust, "factory": factory, "imports": imports}
     if device is not None:
         options["device"] = device
+    given = {"engine": engine, "signature": signature}
+    own = {name: value for name, value in given.items() if value is not None}
     if not isinstance(source, str | os.PathLike):
-        _refuse_engine(engine, "a live model")
+        _refuse_options(own, "a live model")
         return _imported(_adapter_of_object(source)).open_model(source, **options)
     try:
         adapter = _adapter_of_file(Path(source))
         if adapter != ".tflite":
-            _refuse_engine(engine, str(source))
-        elif engine is not None:
-            options["engine"] = engine
-        return _imported(adapter).open_model(source, **options)
+            _refuse_options(own, str(source))
+        return _imported(adapter).open_model(source, **options, **own)
     except ProbeError:
         raise
     except Exception as error:  # no file is bad in a way that was foreseen everywhere
@@ -74,9 +75,10 @@ def list_file(path: str | os.PathLike[str]) -> Listing | None:
     return found
 
 
-def _refuse_engine(engine: str | None, what: str) -> None:
-    if engine is not None:
-        raise BadInput(f"engine= (--engine) chooses what runs a .tflite file, and {what} is none")
+def _refuse_options(own: dict[str, str], what: str) -> None:
+    """Raises BadInput where one is given that only a .tflite file has."""
+    for name in own:
+        raise BadInput(f"{name}= (--{name}) is for .tflite files, and {what} is none")
 
 
 def weights_alone(*sources: Any) -> bool:

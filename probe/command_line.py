@@ -67,13 +67,15 @@ def opening(
     trust: bool = False,
     device: str | None = None,
     engine: str | None = None,
+    signature: str | None = None,
     side: str = "",
 ) -> list[str]:
     """The options that open a model; those of one ``side`` of a comparison ("a" or "b")."""
     of_side = f"--{side}-" if side else "--"
     words = [] if factory is None else [f"{of_side}factory", str(factory)]
     words += [word for module in imports for word in (f"{of_side}import", module)]
-    words += [] if engine is None else [f"{of_side}engine", engine]
+    for name, given in (("engine", engine), ("signature", signature)):
+        words += [] if given is None else [f"{of_side}{name}", given]
     if trust:
         words += ["--trust"]
     return [*words, *(["--device", device] if device else [])]

@@ -22,7 +22,7 @@ __all__ = ["Asked", "asked_by"]
 
 # ruff: noqa: PLC0415 - NumPy and frameworks wait until a test asks for them.
 
-_OPENING = ("factory", "imports", "trust", "device", "engine")
+_OPENING = ("factory", "imports", "trust", "device", "engine", "signature")
 _CHECKING = ("input", "against", "layers", "shape", "seed", "search", "strict")
 
 
@@ -184,6 +184,7 @@ _VALUES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "imports": (_are_names, "a list of modules' names"),
     "device": (lambda value: isinstance(value, str), "a device's name"),
     "engine": (lambda value: isinstance(value, str), "an engine's name"),
+    "signature": (lambda value: isinstance(value, str), "a signature's name"),
 }
 """What the options of a mark may be, and the same in words."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from probe import printable
 from probe.errors import BadInput, CannotOpen
 from probe.files.regular_file import open_file
 from probe.listing import Listing
@@ -33,6 +34,7 @@ from .operators import (  # noqa: F401 - their import fills the table of describ
 )
 from .reading import read_model
 from .run_limits import refuse_endless, refuse_untrusted
+from .schema import TfliteFile
 
 __all__ = ["described", "list_file", "open_model"]
 
@@ -45,6 +47,7 @@ def open_model(
     imports: Sequence[str] = (),
     device: str | None = None,
     engine: str | None = None,
+    signature: str | None = None,
 ) -> Model:
     """A path to a .tflite file."""
     if device not in (None, "cpu"):
@@ -55,11 +58,21 @@ def open_model(
             "this is a TFLite model"
         )
     refuse_factory(factory, "a TFLite model")
-    flow, asked = Dataflow(_read(source)), engine_of(engine)
+    file, asked = _read(source), engine_of(engine)
+    flow = Dataflow(file if signature is None else _of_signature(file, signature, str(source)))
     if not trust:
         refuse_untrusted(flow.model, str(source))
     refuse_endless(flow.model, str(source))
     return TfliteModel(flow, str(source), asked, trust)
+
+
+def _of_signature(file: TfliteFile, key: str, what: str) -> TfliteFile:
+    """The file with the subgraph of this signature as what runs."""
+    keys = {signature.key: signature.subgraph for signature in file.signatures}
+    if key not in keys:
+        listed = printable.several(map(repr, keys)) or "none"
+        raise BadInput(f"{what} has no signature {printable.name(key)!r}; it has {listed}")
+    return file.starting_at(keys[key])
 
 
 def list_file(path: str | os.PathLike[str]) -> Listing:
@@ -68,7 +81,7 @@ def list_file(path: str | os.PathLike[str]) -> Listing:
     return Listing(layers(flow), notes=notes(flow))
 
 
-def _read(source: str | os.PathLike[str]) -> Any:
+def _read(source: str | os.PathLike[str]) -> TfliteFile:
     path = Path(source)
     with open_file(path, "a TFLite model", CannotOpen) as file:
         return read_model(file.read(), str(path))

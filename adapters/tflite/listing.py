@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from probe import printable
 from probe.listing import Layer, Party
 from probe.model import InputSpec
 
@@ -62,14 +63,15 @@ def layers(flow: Dataflow) -> tuple[Layer, ...]:
 
 
 def notes(flow: Dataflow) -> tuple[str, ...]:
-    """What the listing does not show."""
-    first = flow.model.first
-    others = [entry.key for entry in flow.model.signatures if entry.subgraph != first]
+    """Which of several signatures runs."""
+    keys = [entry.key for entry in flow.model.signatures if entry.subgraph == flow.model.first]
+    others = [entry.key for entry in flow.model.signatures if entry.subgraph != flow.model.first]
     if not others:
         return ()
+    runs = f"the signature {keys[0]!r}" if keys else "the first subgraph"
     return (
-        f"the signatures {', '.join(others)} have subgraphs of their own; the first subgraph is "
-        "what runs",
+        f"{runs} is what runs; --signature (signature=) chooses another: "
+        f"{printable.several(map(repr, others))}",
     )
 
 

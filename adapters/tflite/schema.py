@@ -210,5 +210,7 @@ class TfliteFile:
 
     def starting_at(self, number: int) -> "TfliteFile":
         """The same with another subgraph as what runs; the others keep their numbers."""
+        if number == self.first:
+            return self
         subgraphs = (self.subgraphs[number], *self.subgraphs[1:])
         return replace(self, subgraphs=subgraphs, first=number)

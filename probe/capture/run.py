@@ -23,6 +23,7 @@ def open_model(
     imports: Sequence[str] = (),
     device: str | None = None,
     engine: str | None = None,
+    signature: str | None = None,
 ) -> Model:
     """Opens a saved model, or wraps a live one.
 
@@ -40,6 +41,7 @@ def open_model(
         engine: What runs a .tflite file: "xnnpack" (the default: LiteRT with its XNNPACK delegate),
             "optimised" or "reference" (LiteRT's own kernels) or "tflm" (TensorFlow Lite for
             Microcontrollers).
+        signature: Which signature of a .tflite file runs, by its name. None: the first subgraph.
 
     Returns:
         The model: its ``layers``, and what the other functions take in place of a path.
@@ -57,6 +59,7 @@ def open_model(
         imports=tuple(imports),
         device=device,
         engine=engine,
+        signature=signature,
     )
     return model
 

@@ -73,6 +73,7 @@ class Arguments(Given):
     factory: str | None = None
     imports: tuple[str, ...] = ()
     engine: str | None = None
+    signature: str | None = None
     save: str | None = None
     script: str | None = None
     record: str | None = None

@@ -148,7 +148,7 @@ def _advising(side: str = "") -> Iterator[None]:
 
 
 _SIDES = {"A: ": "a", "B: ": "b"}
-_OF_A_SIDE = re.compile(r"--(factory|import|engine)\b")
+_OF_A_SIDE = re.compile(r"--(factory|import|engine|signature)\b")
 """Options that either model has one of."""
 _OF_B = re.compile(r"--(input|replace)(?![\w-])")
 """Options that B has one of beside A's."""

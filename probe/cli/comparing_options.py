@@ -18,6 +18,7 @@ class OfSide(TypedDict):
     factory: str | None
     imports: tuple[str, ...]
     engine: str | None
+    signature: str | None
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,28 @@ class Comparing(Given):
     b_imports: tuple[str, ...] = ()
     a_engine: str | None = None
     b_engine: str | None = None
+    a_signature: str | None = None
+    b_signature: str | None = None
 
     @property
     def a_opening(self) -> OfSide:
         """What opens A alone."""
-        return {"factory": self.a_factory, "imports": self.a_imports, "engine": self.a_engine}
+        return {
+            "factory": self.a_factory,
+            "imports": self.a_imports,
+            "engine": self.a_engine,
+            "signature": self.a_signature,
+        }
 
     @property
     def b_opening(self) -> OfSide:
         """What opens B alone."""
-        return {"factory": self.b_factory, "imports": self.b_imports, "engine": self.b_engine}
+        return {
+            "factory": self.b_factory,
+            "imports": self.b_imports,
+            "engine": self.b_engine,
+            "signature": self.b_signature,
+        }
 
 
 def parameters() -> list[click.Parameter]:
@@ -138,6 +151,8 @@ def _how_models_are_opened() -> list[click.Option]:
         _import("b"),
         _engine("a"),
         _engine("b"),
+        _signature("a"),
+        _signature("b"),
         click.Option(
             ["--device"], metavar="cuda|mps|cpu", help="Where both models run.  [default: cpu]"
         ),
@@ -188,4 +203,12 @@ def _engine(model: str) -> click.Option:
         [f"--{model}-engine"],
         metavar="NAME",
         help=f"What runs {model.upper()}, a .tflite file: xnnpack, optimised, reference or tflm.",
+    )
+
+
+def _signature(model: str) -> click.Option:
+    return click.Option(
+        [f"--{model}-signature"],
+        metavar="NAME",
+        help=f"Which signature of {model.upper()}, a .tflite file, runs.",
     )

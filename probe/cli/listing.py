@@ -47,7 +47,7 @@ def _listing(arguments: Arguments) -> Listing:
     """What the file tells without its framework, or else the opened model; with an input, what a
     pass on it shows."""
     runs = any(map(arguments.is_given, OF_THE_INPUT))
-    if not (runs or arguments.factory or arguments.parts):
+    if not (runs or arguments.factory or arguments.signature or arguments.parts):
         listing = listed(arguments.model)
         if listing is not None and listing.layers:
             return listing

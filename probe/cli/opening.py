@@ -63,6 +63,7 @@ def opened(arguments: Arguments) -> "Model":
                 imports=arguments.imports,
                 device=arguments.device,
                 engine=arguments.engine,
+                signature=arguments.signature,
             )
     finally:
         gc.freeze()

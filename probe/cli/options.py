@@ -226,6 +226,11 @@ _GROUPS: dict[str, list[click.Option]] = {
             "(TensorFlow Lite for Microcontrollers).  [default: xnnpack]",
         ),
         click.Option(
+            ["--signature"],
+            metavar="NAME",
+            help="Which signature of a .tflite file runs.  [default: the first subgraph]",
+        ),
+        click.Option(
             ["--trust"],
             is_flag=True,
             help="Allow code embedded in the file to run (trusted files only).",

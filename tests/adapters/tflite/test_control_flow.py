@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from own_seed import RNG
+from probe.adapters.tflite import control_flow
 from tflite_nets import branch, composite, loop
 
 import probe
-from probe.adapters.tflite import control_flow
 
 
 def test_a_loop_is_followed(tmp_path, monkeypatch):

@@ -192,6 +192,30 @@ def test_tflm_keeps_the_shapes_of_the_file(tmp_path):
     assert probe.check(str(tmp_path / "net.tflite"), "y").inputs[0].shape == (2, 4)
 
 
+def test_a_signature_says_which_subgraph_runs(tmp_path):
+    path, nets = tmp_path / "net.tflite", []
+    for kind in ("Add", "Mul"):
+        x, three, y = (
+            FlatTensor("x", (2,)),
+            FlatTensor("3", data=np.float32(3)),
+            FlatTensor("y", (2,)),
+        )
+        node = FlatNode(kind.upper(), [0, 1], [2], (f"{kind}Options", {}))
+        signatures = {kind.lower(): ({f"to_{kind.lower()}": 0}, {"result": 2})}
+        nets.append(Net([x, three, y], [node], [0], [2], kind, signatures))
+    built(*nets, path=path)
+    for engine in ENGINES[:3]:
+        model = probe.open_model(path, engine=engine, signature="mul")
+        report = probe.check(model, "y", np.float32([1, 2]))
+        assert report.ok and report.outputs["framework"].tolist() == [3, 6]
+        assert model.inputs[0].name == "to_mul" and model.output_names() == ("result",)
+    assert probe.open_model(path).notes == (
+        "the signature 'add' is what runs; --signature (signature=) chooses another: 'mul'",
+    )
+    with pytest.raises(BadInput, match=r"has no signature 'div'; it has 'add', 'mul'$"):
+        probe.open_model(path, signature="div")
+
+
 def test_options_of_others_are_refused(net):
     with pytest.raises(BadInput, match="the engine must be one of xnnpack, optimised, reference"):
         probe.open_model(net, engine="ruy")
