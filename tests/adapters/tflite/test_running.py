@@ -125,6 +125,23 @@ def test_a_crash_is_a_sentence(net, monkeypatch):
             probe.check(net, NAMES[0])
 
 
+@forks
+def test_outputs_that_change_with_the_tensors_kept_are_said(net, monkeypatch):
+    """As LiteRT#413 reports nets where they do."""
+    ran = run_in_child._ran
+
+    def otherwise(job):
+        found = ran(job)
+        if not job.preserve:
+            found.arrays = {at: array + 1 for at, array in found.arrays.items()}
+        return found
+
+    assert not any("capturing" in note for note in probe.check(net, NAMES[0]).notes)
+    monkeypatch.setattr(run_in_child, "_ran", otherwise)
+    (note,) = (note for note in probe.check(net, NAMES[0]).notes if "capturing" in note)
+    assert note.startswith("capturing activations changes the result")
+
+
 def test_where_nothing_forks_another_python_runs_it(net, monkeypatch):
     monkeypatch.setattr(limited_child, "_FORKS", False)
     assert probe.check(net, NAMES[0]).ok
