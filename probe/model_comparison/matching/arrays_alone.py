@@ -231,17 +231,25 @@ def _unpaired(walk: WalkState) -> Iterator[Tensor]:
 
 def left_alike(walk: WalkState) -> Sequence[Tensor]:
     """The arrays that stand for nothing though the model has tensors of their shape, but for the
-    order of axes, for which no array stands; without those that hold the same as one that does, or
-    the model's input."""
-    shapes = {tuple(sorted(tensor.value.shape)) for tensor in _unpaired(walk)}
+    order of axes and merged ones, for which no array stands; without those that hold the same as
+    one that does, or the model's input."""
+    shapes = {shape for tensor in _unpaired(walk) for shape in _alike(tensor.value)}
     known = [paired.a.tensor for paired in walk.pairs]
     return [
         array
         for array in walk.a.loose
         if array not in known
-        and tuple(sorted(array.value.shape)) in shapes
+        and not shapes.isdisjoint(_alike(array.value))
         and not any(_repeats(array, other) for other in (*known, *walk.b.inputs))
     ]
+
+
+def _alike(value: np.ndarray) -> set[tuple[int, ...]]:
+    """By what the shapes of two arrays are alike: the axes in any order without those of length 1,
+    and the first axes merged."""
+    lengths = sorted(length for length in value.shape if length > 1)
+    last = max(value.shape[-1:], default=1)
+    return {tuple(lengths), tuple(sorted((value.size // max(last, 1), last)))}
 
 
 def _repeats(array: Tensor, other: Tensor) -> bool:

@@ -4,8 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+
 from probe.model_comparison.graphs.axes import Way
 from probe.model_comparison.graphs.graph import ModelGraph, Tensor
+from probe.model_comparison.matching.dump_names import module_of
 from probe.model_comparison.matching.paired import Decision
 from probe.model_comparison.matching.walk import walk_again
 from probe.model_comparison.matching.walk_state import WalkState
@@ -57,8 +60,21 @@ def _named(alone: ModelGraph, model: ModelGraph) -> Iterator[tuple[Tensor, Tenso
         if match is None:
             alike = plain.get(_plain(array.name), [])
             match = alike[0] if len(alike) == 1 else None
+        if match is None and (module := module_of(array.name, exact)) is not None:
+            holders = [other for other in exact.values() if _holds_numbers_of(array, other)]
+            if not holders or _holds_numbers_of(array, exact[module]):
+                match = exact[module]
         if match is not None:
             yield array, match
+
+
+def _holds_numbers_of(array: Tensor, other: Tensor) -> bool:
+    """Whether two arrays hold the same numbers, in whatever order of axes."""
+    if array.value.size != other.value.size or other is array:
+        return False
+    mine, theirs = (np.sort(tensor.value, axis=None) for tensor in (array, other))
+    with np.errstate(all="ignore"):
+        return bool(np.allclose(mine, theirs, rtol=1e-4, atol=1e-6 * np.abs(theirs).max()))
 
 
 def in_one_layout(walk: WalkState) -> WalkState:
