@@ -174,6 +174,15 @@ class Capture:
             return ()
         return self.description.steps
 
+    def names_of_inputs(self, count: int) -> tuple[str, ...]:
+        """What each of ``count`` inputs of the steps is called: as the call itself does, those that
+        follow as the layers that made them; "" where that is not known."""
+        names = [*self.input_names[:count], *[""] * (count - len(self.input_names))]
+        for taken in self.description.taken if self.description is not None else ():
+            if taken.call >= 0:
+                names[taken.input] = self.parts[taken.call].capture.layer
+        return tuple(names)
+
     def goes_by(self, name: str) -> bool:
         """Whether it is a call of what this name stands for."""
         return name in (self.layer, self.alias)

@@ -11,7 +11,7 @@ __all__ = ["MistakeLines", "line_pairs"]
 MistakeLines = tuple[tuple[str, str], ...]
 """What yours does and what the layer does, a line each; "" where one of them has no such line."""
 
-_WIDE = 120
+_WIDE = 140
 """So many characters are still a line."""
 _REPEATED = 3
 """From so many lines on that differ in numbers alone the first stands for all."""

@@ -13,7 +13,7 @@ from probe.by_hand.counterparts import counterparts
 from probe.by_hand.names import Names
 from probe.by_hand.registry import Unwritten, is_written
 from probe.by_hand.script import Computation
-from probe.by_hand.values import ATOM, Value, number
+from probe.by_hand.values import ATOM, Order, Value, as_tuple, number
 from probe.by_hand.weights import WeightNames
 from probe.by_hand.writer import HandWriter, NameKey, same_array
 from probe.by_hand.writers.along_axis import over
@@ -154,6 +154,15 @@ class MistakeWriter(HandWriter):
             return self.plan.stands_alone(position)
         return self._layer.plan.stands_alone(place)
 
+    def _step_value(self, value: Value, output: int) -> Value:
+        place = self._counterparts.steps.get(self.position)
+        own = (
+            self._layer.orders.get((place, output), value.order)
+            if place is not None
+            else value.order
+        )
+        return super()._step_value(_laid(value, own), output)
+
     def _of(self, ref: Ref) -> Value:
         value = super()._of(ref)
         mine = self._counterparts.replaced.get((self.position, ref))
@@ -177,7 +186,7 @@ class MistakeWriter(HandWriter):
         own, array = self._healthy.inputs[index], self.computation.inputs[index]
         name = self._new(("input", index), self.plan.input_name(index))
         self._load(name, f"input_{index}", own)
-        value = expressed(Value(name, own.shape), own, array)
+        value = pattern(array) or expressed(Value(name, own.shape), own, array)
         if value is None:
             raise Unwritten("an input that is another")
         self._inputs[index] = value
@@ -200,6 +209,18 @@ class MistakeWriter(HandWriter):
             if found is not None:
                 return found
         raise Unwritten("an op of the mistake")
+
+
+def _laid(value: Value, order: Order) -> Value:
+    """The value with its axes lying as in that order."""
+    wanted = tuple(range(value.rank)) if order is None else order
+    if wanted == value.axes or len(wanted) != value.rank:
+        return value
+    perm = [0] * value.rank
+    for mine, theirs in zip(value.axes, wanted, strict=True):
+        perm[theirs] = mine
+    shape = tuple(value.shape[axis] for axis in perm)
+    return Value(f"{value.at(ATOM)}.transpose{as_tuple(perm)}", shape, order)
 
 
 def _wide(array: np.ndarray) -> np.ndarray:

@@ -143,12 +143,9 @@ def computation_of(
     """A call as what a script is written of."""
     description = capture.description
     assert description is not None
-    own = capture.input_names[: len(inputs)]
-    names, notes = [*own, *[""] * (len(inputs) - len(own))], [""] * len(inputs)
+    notes = [""] * len(inputs)
     for taken in description.taken:
         notes[taken.input] = taken.why
-        if taken.call >= 0:
-            names[taken.input] = capture.parts[taken.call].capture.layer
     functions = {
         place for place, part in enumerate(capture.parts) if part.capture.alias is not None
     }
@@ -156,7 +153,7 @@ def computation_of(
         description.steps,
         inputs,
         values,
-        tuple(names),
+        capture.names_of_inputs(len(inputs)),
         tuple(notes),
         description.input_axes,
         description.output_names,

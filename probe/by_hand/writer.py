@@ -57,6 +57,8 @@ class HandWriter:
         self._names = Names()
         self.given: dict[NameKey, list[str]] = {}
         """The names that were given, one after the other, by what they are for."""
+        self.orders: dict[tuple[int, int], Order] = {}
+        """In which order the axes of the named outputs of steps lie."""
         self._locals: dict[str, int] = {}
         """The step that last assigned each name that may be used again."""
         self._loads: list[Statement] = []
@@ -248,6 +250,7 @@ class HandWriter:
     def _step_value(self, value: Value, output: int) -> Value:
         """An output of a step as a statement of its own."""
         last = self._statements[-1] if self._statements else None
+        self.orders[self.position, output] = value.order
         if value.is_name and last is not None and last.step == self.position:
             if last.lines[-1].startswith(f"{value.text} = "):
                 return self._renamed(value, output)

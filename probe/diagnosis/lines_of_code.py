@@ -58,9 +58,11 @@ def _layer(case: Case) -> Computation:
     """The layer, with the steps of whole calls in the place of these."""
     steps, calls = _opened(case.steps), case.calls
     if steps is case.steps:
-        return Computation(steps, case.inputs, case.values, sites=_sites(steps, calls))
-    values = recompute(steps, case.inputs)
-    return Computation(steps, case.inputs, values, sites=_sites(steps, _calls(case.steps, calls)))
+        values, sites = case.values, _sites(steps, calls)
+    else:
+        values = recompute(steps, case.inputs)
+        sites = _sites(steps, _calls(case.steps, calls))
+    return Computation(steps, case.inputs, values, case.input_names, sites=sites)
 
 
 def _calls(steps: Steps, calls: Sequence[str]) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
         progress=search.progress,
         others=search.others,
         road=search.road,
-        input_names=call.capture.input_names,
+        input_names=call.capture.names_of_inputs(len(layer.inputs)),
         layer=call.capture.layer,
     )
     return found

@@ -6,7 +6,7 @@ import numpy as np
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
-from probe.by_hand.values import ATOM, PRODUCT, TEST, Value, number
+from probe.by_hand.values import ATOM, PRODUCT, TEST, Value, as_tuple, number
 from probe.by_hand.writer import HandWriter
 
 _LETTERS = {2: ("qd", "kd", "qk", "ke"), 3: ("hqd", "hkd", "hqk", "hke")}
@@ -147,4 +147,4 @@ def _hidden(
 
 
 def _shape(value: Value) -> str:
-    return f"({', '.join(map(str, value.shape))},)"
+    return as_tuple(value.shape)

@@ -100,5 +100,8 @@ def _concat(op: ops.Concat, w: HandWriter, *values: Value) -> Value:
     axis = op.axis % values[0].rank
     if order is not None:
         axis = order[axis]
-    listed = ", ".join(value.text for value in values)
-    return w.result(f"np.concatenate([{listed}], axis={axis})", ATOM, order)
+    texts = [value.text for value in values]
+    listed = f"[{', '.join(texts)}]"
+    if len(texts) > 2 and len({*texts}) == 1:
+        listed = f"[{texts[0]}] * {len(texts)}"
+    return w.result(f"np.concatenate({listed}, axis={axis})", ATOM, order)

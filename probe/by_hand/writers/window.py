@@ -58,9 +58,9 @@ def _average_pool(op: ops.AveragePool, w: HandWriter, x: Value) -> Value:
 def _counts(w: HandWriter, x: Value, divisor: np.ndarray, kernel: Sequence[int]) -> Value:
     """How many elements of each window are counted: as the product of those along each axis, where
     these are few."""
-    first = (0,) * divisor.ndim
     lines = [
-        divisor[(*first[:axis], slice(None), *first[axis + 1 :])] for axis in range(divisor.ndim)
+        np.moveaxis(divisor, axis, 0).reshape(size, -1)[:, 0]
+        for axis, size in enumerate(divisor.shape)
     ]
     parts = [
         (line * size / line.max()).astype(int) for line, size in zip(lines, kernel, strict=True)
