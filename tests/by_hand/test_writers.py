@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hand_scripts import computation, unwritten, wrong
 from op_cases import CASES
+from own_seed import RNG
 
 from probe import ops
 from probe.by_hand.registry import _HOMES, LEFT_OUT, writer_of
@@ -22,6 +23,38 @@ def test_an_op_is_written_as_numpy_computes_it(name):
     made = computation(op, *inputs)
     assert not unwritten(made)
     assert not wrong(made)
+
+
+@pytest.mark.parametrize(
+    "op, shapes",
+    [
+        (ops.NonMaxSuppression(3, 0.4, 0.2, True), [(2, 20, 4), (2, 3, 20)]),
+        (ops.NonMaxSuppression(9, 0.1), [(1, 9, 4), (1, 1, 9)]),
+        (ops.AdaptiveMaxPoolIndices((3, 2)), [(2, 3, 7, 5)]),
+        (
+            ops.FractionalMaxPool((2, 3), (np.tile([0, 2, 5], (2, 3, 1)), np.tile(1, (2, 3, 1)))),
+            [(2, 3, 7, 4)],
+        ),
+        (
+            ops.CountNgrams(((1,), (0, 1)), (0, 2), 1, 2, 2, "TFIDF", (0.5, 2.0)),
+            [(2, 9)],
+        ),
+        (ops.CountNgrams(((1,), (0, 1)), (1, 0), 1, 2, 0, "IDF"), [(9,)]),
+    ],
+)
+def test_ops_of_loops_over_boxes_windows_and_words(op, shapes):
+    inputs = [RNG.normal(size=shape) for shape in shapes]
+    if isinstance(op, ops.CountNgrams):
+        inputs = [RNG.integers(0, 2, size=shape) for shape in shapes]
+    made = computation(op, *inputs)
+    assert not unwritten(made)
+    assert not wrong(made)
+
+
+def test_many_groups_of_words_are_not_written():
+    grams = tuple((k, k + 1) for k in range(30))
+    op = ops.CountNgrams(grams, tuple(range(30)), 1, 2, 0)
+    assert unwritten(computation(op, np.ones((2, 9), int))) == ["counts many groups of words"]
 
 
 def test_each_writer_is_of_an_op_and_found():

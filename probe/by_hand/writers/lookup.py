@@ -1,8 +1,10 @@
 """Tables: rows by their numbers."""
 
+import numpy as np
+
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
-from probe.by_hand.values import ATOM, Value, number
+from probe.by_hand.values import ATOM, Value, as_tuple, listed, number
 from probe.by_hand.writer import HandWriter
 
 
@@ -73,3 +75,39 @@ def _bags(
         lines.append(f"{made} = {made} / np.maximum({sizes}, 1)")
     w.block(lines, "each index' row goes to its bag")
     return Value(made, (count, features))
+
+
+_FEW = 24
+"""So many groups of words are counted in a script, each at each distance."""
+
+
+@writes(ops.CountNgrams)
+def _count_ngrams(op: ops.CountNgrams, w: HandWriter, x: Value) -> Value:
+    x = w.plain(x)
+    lines_of_text, length = x.shape if x.rank == 2 else (1, x.shape[-1])
+    if x.rank != 2:
+        x = Value(f"{x.at(ATOM)}.reshape(1, -1)", (1, length))
+    x = w.named("lines", x)
+    counts = w.local("counts")
+    lines = [f"{counts} = np.zeros(({lines_of_text}, {max(op.places) + 1}))"]
+    for gram, place in zip(op.grams, op.places, strict=True):
+        if not op.shortest <= len(gram) <= op.longest:
+            continue
+        for step in range(1, (min(op.skips, length) if len(gram) > 1 else 0) + 2):
+            starts = length - step * (len(gram) - 1)
+            if starts > 0:
+                apart = f"{step} * " if step > 1 else ""
+                at = f"np.arange({starts})[:, None] + {apart}np.arange({len(gram)})"
+                same = f"({x.text}[:, {at}] == {listed(gram)}).all(axis=-1)"
+                lines.append(f"{counts}[:, {place}] += {same}.sum(axis=-1)")
+    if len(lines) > _FEW:
+        raise Unwritten("counts many groups of words")
+    w.block(lines, "how often each group of words stands in a line")
+    factor = np.ones(max(op.places) + 1)
+    if op.weights:
+        factor[list(op.places)] = op.weights
+    text = counts
+    if op.mode != "TF":
+        text = f"({counts} > 0)" if op.mode == "IDF" else counts
+        text = f"{text} * {w.constant('factor', factor).text}"
+    return Value(f"({text}).reshape{as_tuple(w.shape())}", w.shape())

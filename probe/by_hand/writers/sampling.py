@@ -128,3 +128,37 @@ def _unique(op: ops.Unique, w: HandWriter, x: Value) -> tuple[Value, ...]:
     found = [Value(name, w.shape(k)) for k, name in enumerate(names)]
     found[2] = Value(f"{names[2]}.reshape(-1)", w.shape(2))
     return tuple(found)
+
+
+@writes(ops.NonMaxSuppression)
+def _non_max_suppression(
+    op: ops.NonMaxSuppression, w: HandWriter, boxes: Value, scores: Value
+) -> Value:
+    boxes, scores = w.named("boxes", w.plain(boxes)), w.named("scores", w.plain(scores))
+    first, second = f"{boxes.text}[..., :2]", f"{boxes.text}[..., 2:]"
+    if op.centred:
+        first, second = f"{first} - {second} / 2", f"{first} + {second} / 2"
+    corners = (*boxes.shape[:-1], 2)
+    low = w.let("low", Value(f"np.minimum({first}, {second})", corners)).text
+    high = w.let("high", Value(f"np.maximum({first}, {second})", corners)).text
+    area = w.let("area", Value(f"({high} - {low}).prod(axis=-1)", corners[:-1])).text
+    hints = ("chosen", "n", "k", "order", "count", "best", "sides", "shared", "whole")
+    chosen, n, k, order, count, best, sides, shared, whole = (w.local(hint) for hint in hints)
+    bound = [f"    {order} = {order}[{scores.text}[{n}, {k}, {order}] > {number(op.least or 0)}]"]
+    lines = [
+        f"{chosen} = np.zeros((0, 3), dtype=int)",
+        f"for {n}, {k} in np.ndindex({scores.shape[0]}, {scores.shape[1]}):",
+        f'    {order}, {count} = np.argsort(-{scores.text}[{n}, {k}], kind="stable"), 0',
+        *(bound if op.least is not None else ()),
+        f"    while {order}.size and {count} < {op.most}:",
+        f"        {best}, {order}, {count} = {order}[0], {order}[1:], {count} + 1",
+        f"        {chosen} = np.append({chosen}, [[{n}, {k}, {best}]], axis=0)",
+        f"        {sides} = np.minimum({high}[{n}, {best}], {high}[{n}, {order}])",
+        f"        {sides} = {sides} - np.maximum({low}[{n}, {best}], {low}[{n}, {order}])",
+        f"        {shared} = np.maximum({sides}, 0).prod(axis=-1)",
+        f"        {whole} = {area}[{n}, {best}] + {area}[{n}, {order}] - {shared}",
+        f"        {whole} = np.where({whole} > 0, {whole}, np.inf)",
+        f"        {order} = {order}[{shared} / {whole} <= {number(op.overlap)}]",
+    ]
+    w.block(lines, "by falling scores; what overlaps the chosen box by more is dropped")
+    return Value(chosen, w.shape())
