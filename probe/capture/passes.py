@@ -247,9 +247,9 @@ def _chosen(calls: Sequence[Capture], layer: str, call: int | None) -> list[Capt
     if not calls:
         raise NotReached(f"the forward pass did not call {layer!r}, so there is nothing to check")
     if call is not None and not 0 <= call < len(calls):
+        times = "once" if len(calls) == 1 else f"{len(calls)} times"
         raise BadInput(
-            f"{layer!r} is called {len(calls)} times; call {call} does not exist (calls are "
-            "numbered from 0)"
+            f"{layer!r} is called {times}; call {call} does not exist (calls are numbered from 0)"
         )
     if call is not None:
         calls = [calls[call]]

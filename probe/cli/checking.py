@@ -18,7 +18,7 @@ from probe.cli import settings, terminal
 from probe.cli.arguments import Arguments, command_for, drawn
 from probe.cli.given_input import input_of
 from probe.cli.opening import hint, opened
-from probe.cli.output import STATUS, say, write, written
+from probe.cli.output import STATUS, say, write, write_and_say, written
 from probe.cli.status import status
 from probe.command_line import joined, of_process
 from probe.errors import NotCompared
@@ -121,9 +121,9 @@ def explain(arguments: Arguments) -> int:
     else:
         say(printable.page(told))
     if arguments.json:
-        write(arguments.json, story.to_json())
+        write_and_say(arguments.json, story.to_json(), arguments)
     if arguments.html:
-        write(arguments.html, story.page(of_process()))
+        write_and_say(arguments.html, story.page(of_process()), arguments)
     return STATUS[story.verdict]
 
 
@@ -153,24 +153,25 @@ def _told(report: "Report", arguments: Arguments) -> int:
     else:
         say(render(report, arguments.verbose))
     if arguments.json:
-        write(arguments.json, report.to_json())
+        write_and_say(arguments.json, report.to_json(), arguments)
     if arguments.html:
         from probe.report.html import report_page
 
-        write(arguments.html, report_page(report, of_process()))
+        write_and_say(arguments.html, report_page(report, of_process()), arguments)
     if arguments.junit:
         from probe.report import junit
 
-        write(arguments.junit, junit.suite(report.source, [junit.case(report)]))
+        suite = junit.suite(report.source, [junit.case(report)])
+        write_and_say(arguments.junit, suite, arguments)
     if arguments.save:
         report.save(arguments.save)
-        written(arguments.save, beside_json=arguments.json == "-")
+        written(arguments.save, arguments)
     if arguments.script:
         path = Path(arguments.script)
         run = f"the layer by hand, with its arrays in {path.stem}.npz; run it with python"
         if path.suffix == ".c":
             run = "the layer in integers; compile it with a C99 compiler and run it"
-        written(arguments.script, arguments.json == "-", [run])
+        written(arguments.script, arguments, [run])
     return STATUS[report.verdict]
 
 
@@ -307,6 +308,8 @@ class _Swept:
             counts += f"; {several}"
         if arguments.json != "-":
             self._sum_up(counts, effect)
+        if arguments.json and arguments.json != "-":
+            written(arguments.json, arguments)
         if arguments.html:
             from probe.report.html import sweep_page
 
@@ -320,19 +323,18 @@ class _Swept:
                 framework=self.framework,
                 command=of_process(),
             )
-            write(arguments.html, page)
+            write_and_say(arguments.html, page, arguments)
         if arguments.junit:
             from probe.report import junit
 
-            write(arguments.junit, junit.suite(source, self.cases))
+            write_and_say(arguments.junit, junit.suite(source, self.cases), arguments)
         if arguments.model_explorer:
             from probe.report import model_explorer
 
             folder = arguments.model_explorer
             model_explorer.write(folder, model_explorer.of_sweep(source, self.entries))
-            if not arguments.quiet:
-                then = ("open it:", joined(model_explorer.command(folder)))
-                written(folder, arguments.json == "-", then)
+            then = ("open it:", joined(model_explorer.command(folder)))
+            written(folder, arguments, then)
 
     def _print(self, lines: Iterable[str]) -> None:
         for text in lines:

@@ -14,7 +14,7 @@ from probe.cli import settings
 from probe.cli.arguments import drawn, refuse_together
 from probe.cli.comparing_options import Comparing, OfSide
 from probe.cli.opening import quiet
-from probe.cli.output import STATUS, no_empty_folder, say, write, written
+from probe.cli.output import STATUS, no_empty_folder, say, write_and_say, written
 from probe.cli.status import status
 
 if TYPE_CHECKING:
@@ -193,34 +193,31 @@ def _told(comparison: "ModelComparison", arguments: Comparing) -> int:
     comparison = _as_opened(comparison, arguments)
     _print(comparison, arguments)
     if arguments.json:
-        write(arguments.json, comparison.to_json())
+        write_and_say(arguments.json, comparison.to_json(), arguments)
     if arguments.html:
         from probe.model_comparison.reports.html import to_html
 
-        write(arguments.html, to_html(comparison, command_line.of_process()))
-        if not arguments.quiet:
-            written(arguments.html, beside_json=arguments.json == "-")
+        page = to_html(comparison, command_line.of_process())
+        write_and_say(arguments.html, page, arguments)
     if arguments.junit:
         from probe.model_comparison.reports.junit import suite
 
-        write(arguments.junit, suite(comparison, arguments.strict))
+        write_and_say(arguments.junit, suite(comparison, arguments.strict), arguments)
     if arguments.model_explorer:
         from probe.model_comparison.reports.model_explorer import files
         from probe.report import model_explorer
 
         model_explorer.write(arguments.model_explorer, files(comparison))
-        if not arguments.quiet:
-            words = command_line.joined(model_explorer.command(arguments.model_explorer))
-            then = (f"open it, and {model_explorer.PAIRS} there:", words)
-            written(arguments.model_explorer, arguments.json == "-", then)
+        words = command_line.joined(model_explorer.command(arguments.model_explorer))
+        then = (f"open it, and {model_explorer.PAIRS} there:", words)
+        written(arguments.model_explorer, arguments, then)
     if arguments.save_pairs:
         rows = [list(pair.tensors) for pair in comparison.pairs]
         kept = {
             "pairs": rows,
             "unpaired": dict(zip("ab", map(list, comparison.unpaired), strict=True)),
         }
-        write(arguments.save_pairs, json.dumps(kept, indent=1))
-        written(arguments.save_pairs, beside_json=arguments.json == "-")
+        write_and_say(arguments.save_pairs, json.dumps(kept, indent=1), arguments)
     return STATUS[comparison.verdict]
 
 

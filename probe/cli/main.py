@@ -18,7 +18,7 @@ from probe.cli import settings
 from probe.cli.arguments import Arguments, refuse_contradictions
 from probe.cli.comparing_options import Comparing
 from probe.cli.comparing_options import parameters as of_comparing
-from probe.cli.misuse import of_missing
+from probe.cli.misuse import of_missing, of_option
 from probe.cli.options import (
     FileCommand,
     parameters,
@@ -282,6 +282,8 @@ def main() -> None:
         _complain(str(error), error)
     except click.MissingParameter as error:
         _complain(of_missing(error, _FILE), error)
+    except click.NoSuchOption as error:
+        _complain(of_option(error, _FILE), error)
     except click.ClickException as error:
         _complain(error.format_message(), error)
     except click.exceptions.Abort as error:

@@ -1,6 +1,7 @@
 """What is said of a command line that lacks a word, or has one too many."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -8,7 +9,7 @@ import click
 from probe.command_line import file, joined
 from probe.files.regular_file import exists
 
-__all__ = ["of_missing", "of_more_words"]
+__all__ = ["of_missing", "of_more_words", "of_option"]
 
 
 def of_more_words(given: Mapping[str, Any], extra: list[str]) -> str:
@@ -44,3 +45,16 @@ def _as_typed(parameter: click.Parameter) -> str:
     if isinstance(parameter, click.Option):
         return f"{parameter.opts[0]} {parameter.metavar}"
     return str(parameter.metavar)
+
+
+def of_option(error: click.NoSuchOption, without_verb: str) -> str:
+    """The option that was meant, and where all of them are listed."""
+    if error.ctx is None:
+        return error.format_message()
+    command = error.ctx.command
+    known = [name for param in command.params for name in param.opts if name.startswith("--")]
+    sides = [name for name in known if name[4:] == error.option_name[2:] and name[3:4] == "-"]
+    near = sides or get_close_matches(error.option_name.lower(), known, n=1, cutoff=0.6)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    words = ["probe", "help", *([] if command.name == without_verb else [str(command.name)])]
+    return f"there is no option {error.option_name}{meant} ({' '.join(words)} lists all)"

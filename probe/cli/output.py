@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 import click
 
@@ -11,7 +12,7 @@ from probe import printable
 from probe.cli.status import status
 from probe.errors import BadInput
 
-__all__ = ["STATUS", "no_empty_folder", "say", "write", "written"]
+__all__ = ["STATUS", "no_empty_folder", "say", "write", "write_and_say", "written"]
 
 # ruff: noqa: PLC0415 - imports wait until they are needed, so that --help and listings start fast.
 
@@ -58,12 +59,30 @@ def no_empty_folder(path: str | None) -> Iterator[None]:
         raise
 
 
-def written(path: str, beside_json: bool, then: Sequence[str] = ()) -> None:
-    """Says that a file was written, and ``then`` what to do with it, line by line; on standard
-    error where standard output holds JSON."""
+class _Asked(Protocol):
+    """What decides whether and where it is said that a file was written."""
+
+    @property
+    def json(self) -> str | None: ...
+    @property
+    def quiet(self) -> bool: ...
+
+
+def written(path: str, asked: _Asked, then: Sequence[str] = ()) -> None:
+    """Says that a file was written, and ``then`` what to do with it, line by line, but with
+    --quiet; on standard error where standard output holds JSON."""
+    if asked.quiet:
+        return
     status.clear()
     text = "\n".join(map(printable.line, (f"written: {path}", *then)))
-    if beside_json:
+    if asked.json == "-":
         click.echo(text, err=True)
     else:
         say(f"\n{text}")
+
+
+def write_and_say(path: str, text: str, asked: _Asked) -> None:
+    """Writes text to a file and says so; "-" is standard output."""
+    write(path, text)
+    if path != "-":
+        written(path, asked)

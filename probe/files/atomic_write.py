@@ -5,6 +5,7 @@ Links are followed where the user names the file (``write``), and never where th
 folder and the names in it are ours (``write_inside``): somebody else may have put a link there.
 """
 
+import errno
 import os
 import secrets
 import stat
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from probe.errors import BadInput
+from probe.files.regular_file import exists, is_folder
 
 __all__ = [
     "append_inside",
@@ -147,6 +149,9 @@ def target_of(path: _Name, reading: Iterable[object] = ()) -> Path:
         raise BadInput(f"cannot write {path}: {error.strerror}") from None
     except ValueError as error:
         raise BadInput(f"{str(path)!r} is not a valid file name: {error}") from None
+    if found is None and not is_folder(target.parent):
+        reason = errno.ENOTDIR if exists(target.parent) else errno.ENOENT
+        raise BadInput(f"cannot write {path}: {os.strerror(reason)}")
     if found is None:
         return target
     _refuse_irregular(path, found.st_mode)

@@ -82,3 +82,23 @@ def test_parameters_alone_are_a_table_and_the_way_to_their_layers(probe, net):
     assert rows(out)["block.conv.weight"] == "float32 (2, 2, 3, 3) 36"
     status, out, err = probe("net.pt", "--layer", "block.conv")
     assert (status, out) == (2, "") and err.endswith("left_out.bias (4,)\n")
+
+
+def test_every_file_that_is_written_is_told_but_with_quiet(probe, net):
+    files = {"html": "a.html", "json": "a.json", "junit": "a.xml", "save": "a.npz"}
+    options = [word for name, file in files.items() for word in (f"--{name}", file)]
+    _, out, _ = probe(*net, *SHAPE, "--layer", "block.conv", *options)
+    assert [*out.split("written: ")[1:]] == [
+        *(f"{files[name]}\n\n" for name in ("json", "html", "junit")),
+        "a.npz\n",
+    ]
+    _, out, _ = probe(*net, *SHAPE, "--layer", "block.conv", *options, "-q")
+    assert out.count("\n") == 1 and out.startswith("agree: block.conv: ")
+    _, out, _ = probe(*net, *SHAPE, "--all", *options[:-2])
+    assert out.count("\nwritten: ") == 3
+    _, out, _ = probe("compare", "net.pt", "net.pt", *SHAPE, "--html", "c.html", *_sides(net))
+    assert out.endswith("\nwritten: c.html\n")
+
+
+def _sides(net):
+    return [word for side in "ab" for word in (f"--{side}-factory", net[2])]

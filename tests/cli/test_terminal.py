@@ -238,7 +238,7 @@ def test_pages_and_junit_of_the_command(probe, tmp_path):
     assert (status, err) == (0, "") and cases.read_text(encoding="utf-8").count("<testcase") == 11
     assert page.read_text(encoding="utf-8").count("<tr>") == 12 and page.stat().st_size < 300_000
     status, _, _ = probe(*MODEL, "--layer", "conv", "--html", page, "--junit", cases)
-    assert status == 0 and "<h1>conv (Conv2d) of " in page.read_text(encoding="utf-8")
+    assert status == 0 and "<h1>conv (Conv2d)</h1>\n<p>of " in page.read_text(encoding="utf-8")
     status, _, _ = probe(*MODEL, "--layer", "conv", "--at", "0,0,0,0", "--html", page)
     assert status == 0 and "<h1>output[0, 0, 0, 0] of conv = " in page.read_text(encoding="utf-8")
     for options, words in (

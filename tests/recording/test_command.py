@@ -55,7 +55,8 @@ def test_the_examples(name, probe, tmp_path):
     assert status == 0
     assert probe("record", *model, "-o", tmp_path / "run.npz")[0] == 0
     status, out, err = alone(tmp_path / "run.npz", "--all", "--json", tmp_path / "kept.json")
-    assert (status, out, err) == (0, live, "")
+    assert (status, out, err) == (0, live.replace("live.json", "kept.json"), "")
+    assert out.endswith(f"\nwritten: {tmp_path / 'kept.json'}\n")
     one, other = (
         json.loads((tmp_path / f"{x}.json").read_text(encoding="utf-8")) for x in ("live", "kept")
     )
