@@ -239,7 +239,9 @@ def _asked(arguments: Arguments) -> int:
 
             arguments = from_recording(arguments)
         if arguments.all:
-            return checking.sweep(arguments)
+            from probe.cli.sweeping import sweep
+
+            return sweep(arguments)
         if arguments.fold:
             return checking.fold(arguments)
         if arguments.at is not None and arguments.expect_value is None:

@@ -56,8 +56,6 @@ class Case:
     words: tuple[str, ...] = ()
     """Of a layer whose ops are taken apart: what each step gives, in words; "" where the op says
     it."""
-    input_names: tuple[str, ...] = ()
-    """What the call itself calls each input, "" where that is not known."""
     origins: tuple[int, ...] = ()
     """Of a layer whose ops are taken apart: which of its own steps each is of, -1 of none."""
     budget: Budget = field(default_factory=Budget, repr=False)
