@@ -38,6 +38,9 @@ def concluded(
     )
 
 
+_IN_WORDS = ("steps", "input", "layers", "inputs")
+"""Of these what is told says where."""
+
 Sides = tuple[Replacing | None, Replacing | None]
 """A, and B, where the user's values took the place of layers' outputs."""
 
@@ -160,7 +163,7 @@ def _of_sources(sources: Sequence[Pair]) -> str:
         if field != "steps":  # of which others alone prove nothing
             why = f" ({placed(field)} {_short(mine)} in A, {_short(theirs)} in B)"
         if told:
-            why = f" ({told})" if field == "steps" else f" ({told}: {field})"
+            why = f" ({told})" if field in _IN_WORDS else f" ({told}: {field})"
     if first.findings:
         why = f" ({first.findings[0].named})"
     return f"B differs from A in {name}{why}{_and_more(sources)}"

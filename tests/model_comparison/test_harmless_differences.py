@@ -169,3 +169,65 @@ def test_block_of_a_merged_branch_is_told_from_the_next():
     assert comparison.pairs[-1].verdict == "agree"
     assert not any(difference[0].startswith("weight") for difference in source.differs)
     assert "same" in source.findings[0].claim
+
+
+class _Attention(nn.Module):
+    """Attention whose three products are one, which it reads in some order."""
+
+    def __init__(self, read):
+        super().__init__()
+        self.read, self.qkv, self.head = read, nn.Linear(8, 24), nn.Linear(8, 3)
+
+    def forward(self, x):
+        batch, steps, _ = x.shape
+        parts = self.read(self.qkv(x), batch, steps)
+        q, k, v = (part.transpose(1, 2) for part in parts)
+        weights = (q @ k.transpose(2, 3) / 2).softmax(-1)
+        return self.head((weights @ v).transpose(1, 2).reshape(batch, steps, 8))
+
+
+def _parts_first(y, batch, steps):
+    return y.reshape(batch, steps, 3, 2, 4).unbind(2)
+
+
+def _heads_first(y, batch, steps):
+    return y.reshape(batch, steps, 2, 3, 4).unbind(3)
+
+
+def _value_for_query(y, batch, steps):
+    return _parts_first(y, batch, steps)[::-1]
+
+
+def _attention(read):
+    torch.manual_seed(0)
+    return _Attention(read).eval()
+
+
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        (
+            _heads_first,
+            "channels 0 to 3 of qkv, 12 to 15 of qkv in the place of channels 0 to 7 of",
+        ),
+        (_value_for_query, "reads channels 16 to 23 of qkv in the place of channels 0 to 7 of qkv"),
+    ],
+)
+def test_elements_that_attention_reads_in_place_of_others_are_told(read, words):
+    (source,) = probe.compare(_attention(_parts_first), _attention(read), _X).sources
+    assert words in source.notes[0]
+    assert source.differs[0][0] == "input"
+
+
+def test_columns_that_a_rotary_table_turns_together_are_told():
+    first, second = _rotating(True), _rotating(True)
+
+    def turned(x, first):
+        angles = torch.outer(torch.arange(first, first + 6.0), 1e4 ** (-torch.arange(4) / 4))
+        angles = angles.repeat_interleave(2, -1)
+        half = torch.cat([-x[..., 4:], x[..., :4]], -1)
+        return x * angles.cos() + half * angles.sin()
+
+    second.turned = turned
+    comparison = probe.compare(first, second, _X)
+    assert ": for halves in A, for pairs of neighbours in B" in comparison.sentence

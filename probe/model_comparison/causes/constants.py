@@ -7,7 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from probe import printable
-from probe.model_comparison.causes.position_tables import apart_in_words, position_table
+from probe.model_comparison.causes.position_tables import (
+    apart_in_words,
+    position_table,
+    turned_in_words,
+)
 from probe.model_comparison.causes.weight_differences import Difference, close, relation_in_steps
 from probe.model_comparison.causes.weight_relations import RoundingBetween, relation
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
@@ -34,7 +38,7 @@ _NUMBERED = re.compile(r"^(.*::|/|_|val_)|Constant", re.IGNORECASE)
 """Names that an exporter has made up."""
 _SAME = 1e-6
 _MOST = 1 << 12
-_MADE = 3
+_MADE = 8
 """So many steps behind the numbers that they are made of are looked back from a constant."""
 _MASKED = -50.0
 """What a mask subtracts, or more."""
@@ -199,7 +203,7 @@ def _tables(a: np.ndarray, b: np.ndarray) -> str:
     theirs = None if mine is None else position_table(b)
     if mine is None or theirs is None:
         return ""
-    return apart_in_words(mine, theirs)
+    return apart_in_words(mine, theirs) or turned_in_words(mine, theirs)
 
 
 def _of_sizes(node: GraphNode, a: np.ndarray, b: np.ndarray) -> str:

@@ -76,4 +76,4 @@ def _tables(nodes: Nodes) -> Iterator[PositionTable]:
                 continue
             table = position_table(widened(values_in(numbers)))
             if table is not None and table.kind != "frequencies":
-                yield table
+                yield table._replace(twice="")

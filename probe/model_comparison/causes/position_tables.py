@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["PositionTable", "apart_in_words", "position_table"]
+__all__ = ["PositionTable", "apart_in_words", "position_table", "turned_in_words"]
 
 _NEAR = 2e-3
 """How far a table may lie from the one that was fitted."""
@@ -30,6 +30,8 @@ class PositionTable(NamedTuple):
     """The position of its first row."""
     scale: float
     """What positions are multiplied by."""
+    twice: str = ""
+    """Where each column stands once more: "halves" or "pairs of neighbours"."""
 
 
 def position_table(values: np.ndarray) -> PositionTable | None:
@@ -42,7 +44,7 @@ def position_table(values: np.ndarray) -> PositionTable | None:
         return _frequencies(values.astype(np.float64).ravel())
     if width < _FEW or sum(size > 1 for size in values.shape) != 2 or np.abs(values).max() > 1.001:
         return None
-    table = _once(values.reshape(-1, width).astype(np.float64))
+    table, twice = _once(values.reshape(-1, width).astype(np.float64))
     if min(table.shape) < _FEW:
         return None
     steps = _steps(table)
@@ -51,20 +53,20 @@ def position_table(values: np.ndarray) -> PositionTable | None:
     for kind, function in _KINDS:
         found = _fitted(table, steps, kind, function)
         if found is not None:
-            return found
+            return found._replace(twice=twice)
     return None
 
 
-def _once(table: np.ndarray) -> np.ndarray:
+def _once(table: np.ndarray) -> tuple[np.ndarray, str]:
     """The columns without those that stand there twice: a half beside the other, or neighbours."""
     half = table.shape[1] // 2
     if table.shape[1] % 2 or half < 2:
-        return table
+        return table, ""
     if np.allclose(table[:, :half], table[:, half:], atol=1e-6):
-        return table[:, :half]
+        return table[:, :half], "halves"
     if np.allclose(table[:, ::2], table[:, 1::2], atol=1e-6):
-        return table[:, ::2]
-    return table
+        return table[:, ::2], "pairs of neighbours"
+    return table, ""
 
 
 def _steps(table: np.ndarray) -> np.ndarray | None:
@@ -133,3 +135,10 @@ def apart_in_words(a: PositionTable, b: PositionTable) -> str:
         if mine != theirs:
             return f"{what}: {name} {mine:.6g} in A, {theirs:.6g} in B"
     return ""
+
+
+def turned_in_words(a: PositionTable, b: PositionTable) -> str:
+    """Which columns two tables that are alike besides turn together; "" where the same."""
+    if a.kind != b.kind or not (a.twice and b.twice) or a.twice == b.twice:
+        return ""
+    return f"the {a.kind} of a rotary position embedding: for {a.twice} in A, for {b.twice} in B"

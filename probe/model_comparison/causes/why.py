@@ -12,15 +12,16 @@ from probe.evaluation.numpy_reference import recompute
 from probe.model_comparison.causes.input_relations import of_input, same_numbers
 from probe.model_comparison.causes.narrow_types import narrow_types
 from probe.model_comparison.causes.reading import read, transplanted
+from probe.model_comparison.causes.readings import other_readings
 from probe.model_comparison.causes.weight_differences import Difference
 from probe.model_comparison.causes.zero_points import of_zero_point
 from probe.model_comparison.graphs.dequantizing import mismatches
 from probe.model_comparison.graphs.graph import Tensor
 from probe.model_comparison.graphs.node_values import taken
 from probe.model_comparison.graphs.normalization import FoldedNode
-from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.paired import Paired
 from probe.model_comparison.matching.segments import Joined, Segment, joined
+from probe.model_comparison.matching.walk_state import WalkState
 from probe.numerics.precision import precision_of
 from probe.ops import Gather, Identity, Slice
 from probe.ops.step import Step
@@ -54,12 +55,12 @@ class Reasons:
 
 
 def reasons(
-    segment: Segment, search: Search | str, level: Level, inputs: Sequence[np.ndarray] = ()
+    segment: Segment, search: Search | str, walk: WalkState, inputs: Sequence[np.ndarray] = ()
 ) -> Reasons:
     """The differences that were read, the one that explains the numbers alone first; where none
     does, the causes that do. ``search`` says how these are searched for, or why they are not;
-    ``level`` is what lies between the models' weights anyhow; ``inputs`` are A's."""
-    paired = segment.paired
+    ``inputs`` are A's."""
+    paired, level = segment.paired, walk.level
     if segment.shared_reason is not None:
         name, of_a, of_b, words = segment.shared_reason
         return Reasons([Difference(name, of_a, of_b, note=words)])
@@ -106,6 +107,7 @@ def reasons(
         result.further.append(f"A's layers with B's {name} give B's values")
         return result
     _without_places(result)
+    result.differences[:0] = other_readings(segment, walk)
     told = any(difference.certain for difference in result.differences)
     if told or (level.name and result.notes):  # what is rounded besides hides the proof
         return result
@@ -125,6 +127,7 @@ def _without_places(result: Reasons) -> Reasons:
         difference
         for difference in result.differences
         if difference.node is None
+        or difference.tensor is not None
         or not (isinstance(difference.node.op, Slice | Gather) or _changes_nothing(difference))
     ]
     return result
