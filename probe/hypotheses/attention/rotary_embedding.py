@@ -1,6 +1,7 @@
 """Mistakes with rotary position embeddings (RoPE): which features are paired, the direction, the
 base, the positions, and what is rotated."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ import numpy as np
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
 from probe.by_hand.values import PRODUCT, SUM, Value, as_tuple, listed, number
+from probe.hypotheses.attention.rope_scaling import frequencies, other_scalings
 from probe.hypotheses.edits.rewriting import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.hypotheses.registry import hypothesis
 from probe.numerics.precision import Precision
@@ -445,7 +447,7 @@ def _all_rotated(case: Case, rope: _Rope, angles: _Angles) -> list[Rewiring]:
     assert found is not None
     whole, joined = found
     size = np.shape(whole.of(case.inputs, case.values))[-1]
-    each = _frequencies(_base(angles), size // 2)
+    each = frequencies(_base(angles), size // 2)
     rotation = angles.rotation(rope.pairs, each=each)
     return [Rewiring(Ref(joined), (rotation,), _behind(joined), source=whole)]
 
@@ -480,11 +482,6 @@ def _last_rotated(case: Case, rope: _Rope, angles: _Angles) -> Rewiring:
     return Rewiring(Ref(joined), (rotation,), _behind(joined), source=whole)
 
 
-def _frequencies(base: float, count: int, size: int = 0) -> np.ndarray:
-    """Of so many pairs of features, the first of a head of that size."""
-    return np.asarray(base ** (-2.0 * np.arange(count) / (size or 2 * count)))
-
-
 def _base(angles: _Angles) -> float:
     """The base of the angles, as their first two tell; 10000 where there is but one."""
     count = angles.each.size
@@ -493,9 +490,23 @@ def _base(angles: _Angles) -> float:
     return 1e4
 
 
+def _scalings(angles: _Angles, base: float) -> dict[str, tuple[np.ndarray, float]]:
+    """The frequencies by other formulas, for the usual base that is nearest and for that read off
+    the angles."""
+    if angles.each.size < 2:
+        return {}
+    return other_scalings(angles.each, base) | other_scalings(angles.each, _usual(base))
+
+
+def _usual(base: float) -> float:
+    """The usual base that is nearest to one read off angles."""
+    return min(_BASES, key=lambda usual: abs(math.log(usual / base)))
+
+
 @hypothesis("rope-base")
 def rope_base(case: Case) -> Iterator[Edit]:
-    """Rotary position embedding (RoPE) has another base, or scaled positions or frequencies.
+    """Rotary position embedding (RoPE) has another base, or positions or frequencies scaled by
+    another formula.
 
     The usual base is 10000; Llama 3 has 500000, others 1000000. Position 0 is exact, and the error
     grows with the position: few positions hardly show it.
@@ -505,14 +516,14 @@ def rope_base(case: Case) -> Iterator[Edit]:
         return
     rope, angles = some[0]
     count, base = angles.each.size, _base(angles)
-    own = _frequencies(base, count)
+    own = frequencies(base, count)
     remark, factors = f"; the layer's base is about {base:.4g}", [1]
     if not np.allclose(own, angles.each, rtol=1e-3):
         remark = "; the layer's frequencies are scaled, each by its own factor"
         factors += [2, 4, 8, 16, 32]
     tried = {
         f"with the base {other:.6g}" + f" and all frequencies divided by {factor}" * (factor > 1): (
-            _frequencies(other, count) / factor
+            frequencies(other, count) / factor
         )
         for factor in factors
         for other in _BASES
@@ -520,7 +531,7 @@ def rope_base(case: Case) -> Iterator[Edit]:
     if found := _wide(case, rope):
         size = np.shape(found[0].of(case.inputs, case.values))[-1]
         words = f"with the frequencies of a head of {size} features, not of {2 * count}"
-        tried[words] = _frequencies(base if count > 1 else 1e4, count, size)
+        tried[words] = frequencies(base if count > 1 else 1e4, count, size)
     for words, each in tried.items():
         if np.abs(each - angles.each).max() > 1e-6:
             of = partial(_with, each=each)
@@ -529,6 +540,12 @@ def rope_base(case: Case) -> Iterator[Edit]:
                 _rotated(case, some, of),
                 do="use the base and the scaling of the config (rope_theta, rope_scaling)",
             )
+    for words, (each, scale) in _scalings(angles, base).items():
+        yield case.edit(
+            f"positions are rotated with frequencies {words}{remark}",
+            _rotated(case, some, partial(_with, each=each, scale=scale * angles.scale)),
+            do="scale frequencies by the formula of the config (rope_scaling)",
+        )
     for factor in (2.0, 4.0, 8.0, 0.5, 0.25, 0.125):
         yield case.edit(
             f"positions are divided by {factor:g} before they are rotated",
