@@ -7,7 +7,7 @@ weights, descriptions) stays behind it; what comes out is NumPy arrays, ``Descri
 sentences.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
@@ -141,6 +141,9 @@ class Capture:
     alone: Callable[[], tuple[np.ndarray, ...]] | None = None
     """For a call without description: exports the layer alone with the framework's own exporter and
     runs it in ONNX Runtime."""
+    again: Callable[[], Iterator[tuple[str, tuple[np.ndarray, ...]]]] | None = None
+    """For a function's call without description: calls it again with another argument each, which
+    it says in words, and gives the outputs."""
     parts: "tuple[Part, ...]" = ()
     """Of a container: the calls that it made, in execution order."""
     results: tuple[Producer | None, ...] = ()

@@ -139,7 +139,7 @@ def finding_of(case: Case, scored: Scored, party: str, tie: bool, others: Sequen
     parts = (*scored.also, scored)
     told = [_in_words(case, part) for part in parts]
     claim = "; and ".join(claim for claim, _ in told) + _where(case, scored)
-    if others := [other for other in dict.fromkeys(others) if other != scored.edit.claim]:
+    if others := [other for other in dict.fromkeys(others) if _says_more(other, claim)]:
         claim += f"; another variant of it gives the same values: {others[0]}"
     do = "; ".join(dict.fromkeys(filter(None, (do for _, do in told))))
     explained = 1.0 if scored.exact else max(0.0, 1 - scored.share)
@@ -157,6 +157,11 @@ def finding_of(case: Case, scored: Scored, party: str, tie: bool, others: Sequen
         lines_of(case, scored.edit),
         code_of(case, [part.edit for part in parts]),
     )
+
+
+def _says_more(other: str, claim: str) -> bool:
+    """Whether another claim is none that this one holds, such as of one of several layers."""
+    return other.partition(";")[0].partition(" in ")[0] not in claim
 
 
 def _in_words(case: Case, part: Scored) -> tuple[str, str]:

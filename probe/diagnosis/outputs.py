@@ -1,8 +1,9 @@
 """Whose values are diagnosed, and which of a layer's outputs: the way from a judged call to the
 engine and back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,16 +53,13 @@ def of_parties(
     *,
     thorough: bool = False,
     progress: Progress | None = None,
-    others: Callable[[], Mapping[str, np.ndarray]] = dict,
     road: Road | None = None,
-    input_names: tuple[str, ...] = (),
-    layer: str = "",
+    held: Mapping[str, Any] = MappingProxyType({}),
 ) -> Diagnosis | None:
     """The diagnosis of yours, or else of the framework's outputs, where they differ from NumPy's.
 
-    ``others`` gives the parameters of the model's other layers; ``road`` is the way by which yours
-    came from the model's input; ``layer`` and ``input_names`` are the names of the layer
-    and of its inputs.
+    ``road`` is the way by which yours came from the model's input; ``held`` is what else a case of
+    the layer holds: its names, and the parameters of others.
     """
     with np.errstate(all="ignore"):
         for party, pair in (
@@ -71,44 +69,47 @@ def of_parties(
             comparison = comparisons.get(pair)
             if comparison is None or comparison.ok:
                 continue
-            result = results[party]
-            values, inputs = result.party.layer.values, result.party.layer.raw_inputs
-            cases: dict[int, DifferingOutput] = {}
-            for output, observed in enumerate(result.party.outputs):
-                if observed is None or output >= len(values[-1]):
-                    continue
-                known = result.party.known if not output else None
-                output_case = of_output(
-                    described.steps,
-                    tuple(inputs),
-                    values,
-                    output,
-                    np.asarray(observed, np.float64),
-                    known,
-                )
-                case = replace(
-                    output_case,
-                    output_axes=described.output_axes if not output else (),
-                    calls=tuple(site.call for site in described.sites),
-                    sites=_by_call(described),
-                    input_names=input_names,
-                    layer=layer,
-                    others=others,
-                )
-                allowed = None if tolerance is not None else result.allowance[output]
-                drawn = result.party.bounds.drawn
-                whole = result.allowance[output] if drawn else None
-                rounding = RoundingAllowance(precision, None, tolerance, whole)
-                slack = rounding.of(case.edit(""), case.values) if allowed is None else allowed
-                if not case.comparable or left(case, case.healthy, slack) > 1:
-                    way = _road_of(case, road, output) if party == "expected" else None
-                    cases[output] = DifferingOutput(case, rounding, allowed, way)
+            rounding = RoundingAllowance(precision, None, tolerance)
+            way = road if party == "expected" else None
+            cases = _cases(described, results[party], rounding, way, held)
             if cases:
                 options = {"certain": comparison.certain, "party": party}
                 return _of_outputs(
                     cases, described, {**options, "thorough": thorough, "progress": progress}
                 )
         return None
+
+
+def _cases(
+    described: Description,
+    result: PartyResult,
+    rounding: RoundingAllowance,
+    road: Road | None,
+    held: Mapping[str, Any],
+) -> dict[int, DifferingOutput]:
+    """The outputs of a party that differ, by their numbers."""
+    steps, values = described.steps, result.party.layer.values
+    inputs = tuple(result.party.layer.raw_inputs)
+    cases: dict[int, DifferingOutput] = {}
+    for output, observed in enumerate(result.party.outputs):
+        if observed is None or output >= len(values[-1]):
+            continue
+        known = result.party.known if not output else None
+        seen = np.asarray(observed, np.float64)
+        case = replace(
+            of_output(steps, inputs, values, output, seen, known),
+            output_axes=described.output_axes if not output else (),
+            calls=tuple(site.call for site in described.sites),
+            sites=_by_call(described),
+            **held,
+        )
+        allowed = None if rounding.tolerance is not None else result.allowance[output]
+        drawn = result.party.bounds.drawn
+        mine = replace(rounding, composed=result.allowance[output] if drawn else None)
+        slack = mine.of(case.edit(""), case.values) if allowed is None else allowed
+        if not case.comparable or left(case, case.healthy, slack) > 1:
+            cases[output] = DifferingOutput(case, mine, allowed, _road_of(case, road, output))
+    return cases
 
 
 def _by_call(described: Description) -> dict[str, Site]:

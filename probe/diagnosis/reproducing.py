@@ -49,7 +49,7 @@ def _reproducing(case: Case, changes: Changes) -> Iterator[Edit]:
     nearest = sorted(misses, key=lambda miss: miss[-1].off)[:_MISSES]
     in_part = sorted(misses, key=lambda miss: -miss[-1].part)[:_MISSES]
     in_part = [miss for miss in in_part if miss[-1].part > _PART]
-    for reading, flow, tried in dict.fromkeys((*in_part, *nearest)):
+    for reading, flow, tried in {id(miss): miss for miss in (*in_part, *nearest)}.values():
         predicted = flow.everywhere(tried.values)
         yield replace(reading.edit_of(tried.change, changes.slug), predicted=predicted)
 
@@ -86,8 +86,8 @@ def _needed(flow: Flow, change: Change, values: np.ndarray) -> Change:
 def _keep(misses: list[Tried], tried: Tried) -> None:
     """Keeps the nearest few, and those that give most of what differs exactly."""
     misses.append(tried)
-    nearest = sorted(misses, key=lambda miss: miss.off)[:_MISSES]
-    in_part = sorted(misses, key=lambda miss: -miss.part)[:_MISSES]
-    misses[:] = [
-        miss for miss in misses if miss in nearest or (miss in in_part and miss.part > _PART)
-    ]
+    order = range(len(misses))
+    nearest = sorted(order, key=lambda place: misses[place].off)[:_MISSES]
+    in_part = sorted(order, key=lambda place: -misses[place].part)[:_MISSES]
+    in_part = [place for place in in_part if misses[place].part > _PART]
+    misses[:] = [misses[place] for place in sorted({*nearest, *in_part})]

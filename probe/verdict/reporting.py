@@ -12,11 +12,11 @@ from probe.comparison.compare import PARTIES
 from probe.evaluation.allowance import smallest_visible_change
 from probe.evaluation.party import Arrays
 from probe.evaluation.reference import Reference
-from probe.model import Capture
+from probe.model import CallOutput, Capture
 from probe.numerics.precision import Precision
 from probe.ops.step import Step, weight_fields
 from probe.ops.weight import Weight, numbered
-from probe.report import ComparedWith, Outputs, Report
+from probe.report import ComparedWith, Finding, Outputs, Report
 from probe.report.parameters import numbers_of, parameters_of
 from probe.verdict.blind_spots import blind_spots
 from probe.verdict.judgement import Judgement
@@ -58,7 +58,7 @@ def reported(
     )
     described, layer = call.capture.description, call.layer
     if described is None or layer is None:
-        undescribed = report(outputs=outputs, weights={})
+        undescribed = report(outputs=outputs, weights={}, findings=_called_again(call, options))
         if options.detail:
             return _with_exporter(undescribed, call)
         return undescribed
@@ -138,11 +138,29 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
         options.tolerance,
         thorough=search.thorough,
         progress=search.progress,
-        others=search.others,
         road=search.road,
-        input_names=call.capture.names_of_inputs(len(layer.inputs)),
-        layer=call.capture.layer,
+        held={
+            "others": search.others,
+            "input_names": call.capture.names_of_inputs(len(layer.inputs)),
+            "layer": call.capture.layer,
+        },
     )
+    return found
+
+
+def _called_again(call: Judgement, options: Options) -> tuple[Finding, ...]:
+    """The arguments with which the framework's own function gives yours, where it has no
+    description; of a module that function which gives its output."""
+    again, kind = call.capture.again, call.capture.kind
+    results = {(CallOutput(*part.capture.key, 0),): part.capture for part in call.capture.parts}
+    if again is None and call.capture.results in results:
+        again, kind = results[call.capture.results].again, results[call.capture.results].kind
+    yours = call.outputs.get("expected", (None,))[0]
+    given = call.outputs.get("framework", (None,))[0]
+    if options.search is None or again is None or yours is None or given is None:
+        return ()
+    find = import_module("probe.diagnosis.called_again").called_again
+    found: tuple[Finding, ...] = find(kind, again(), given, np.asarray(yours))
     return found
 
 

@@ -155,7 +155,7 @@ WITHIN = {
     "the root forgotten": (
         nn.LPPool1d(2, 2),
         lambda x: lp_pool(x, np.positive),
-        "1 / p is left out of the root",
+        "the root is left out",
     ),
 }
 

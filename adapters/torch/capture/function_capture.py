@@ -22,6 +22,7 @@ from .function_names import BOUNDED, CASTS, NESTED, writes_to_argument
 from .module_frames import ModuleFrame, SourceLine
 from .module_tensors import ModuleTensors
 from .onnx_export import Called, Settings, alone
+from .other_arguments import FunctionAgain
 from .tensor_marks import VARIES, Marks
 from .tensors import (
     array_of,
@@ -144,9 +145,11 @@ class FunctionCaptures:
             (place.name, tensor) for place, tensor in placed if isinstance(place, Weight)
         )
         description, why = _described(call, build, operands.places, results)
-        exported = None
+        exported = variants = None
         if description is None and not (before.writes or build.lengths or build.complexes):
-            exported = self._alone(call, operands)
+            args, kwargs = self._stood_for(call, operands)
+            again = FunctionAgain(call.function, args, kwargs, operands.inputs, operands.dtypes)
+            exported, variants = self._alone(again), again.variants
         return Capture(
             layer=name.layer,
             kind=call.shown,
@@ -166,6 +169,7 @@ class FunctionCaptures:
             code=name.line.code,
             function=call.shown,
             alone=exported,
+            again=variants,
             changed=self.writes.changed(held, arrays_of(description)),
         )
 
@@ -216,16 +220,17 @@ class FunctionCaptures:
                 operands.made_by.append(self.producers.of(tensor, values))
         return operands
 
-    def _alone(
-        self, call: FunctionCall, operands: _Operands
-    ) -> Callable[[], tuple[np.ndarray, ...]]:
-        """Exports the call with its weights as they are now, and runs that in ONNX Runtime."""
+    def _stood_for(self, call: FunctionCall, operands: _Operands) -> Any:
+        """The arguments of a call with its weights as they are now, and what stands for inputs."""
         values: dict[int, Ref | torch.Tensor] = {}
         for tensor in call.tensors:
             place = operands.places[id(tensor)]
             values[id(tensor)] = place if isinstance(place, Ref) else tensor.detach()
-        function, inputs, dtypes = call.function, operands.inputs, operands.dtypes
-        args, kwargs = _replaced((call.args, call.kwargs), values)
+        return _replaced((call.args, call.kwargs), values)
+
+    def _alone(self, again: FunctionAgain) -> Callable[[], tuple[np.ndarray, ...]]:
+        """Exports the call, and runs that in ONNX Runtime."""
+        function, args, kwargs, inputs, dtypes = again
         return lambda: alone(Called(function, args, kwargs), inputs, dtypes, self.settings)
 
 

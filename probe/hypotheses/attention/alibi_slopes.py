@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from probe.hypotheses.edits.step_words import input_name
 from probe.hypotheses.registry import hypothesis
 from probe.trial.case import Case
 from probe.trial.edit import Edit
@@ -33,9 +34,9 @@ def alibi_slopes(case: Case) -> Iterator[Edit]:
                 factors = np.resize(others / slopes, math.prod(x.shape[:-1]))
                 biases = (x * factors.reshape(*x.shape[:-1], 1)).astype(x.dtype)
                 yield case.edit(
-                    f"the slopes of input {index} are {words}",
+                    f"the slopes of {input_name(case, index)} are {words}",
                     inputs=(*case.inputs[:index], biases, *case.inputs[index + 1 :]),
-                    do=f"use the biases of input {index}",
+                    do=f"use the biases of {input_name(case, index)}",
                 )
 
 

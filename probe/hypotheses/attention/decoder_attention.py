@@ -16,6 +16,7 @@ from probe.hypotheses.edits.rewriting import (
     source_of,
     steps_taking,
 )
+from probe.hypotheses.edits.step_words import input_name
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
@@ -247,7 +248,7 @@ def _masked(case: Case, index: int, words: str, keep: np.ndarray) -> Edit:
     x = case.inputs[index]
     other = keep != _drops(case) if _are_truths(x) else np.where(keep, 0.0, x.min())
     inputs = (*case.inputs[:index], other.astype(x.dtype), *case.inputs[index + 1 :])
-    return case.edit(words, inputs=inputs, do=f"use the mask of input {index}")
+    return case.edit(words, inputs=inputs, do=f"use the mask of {input_name(case, index)}")
 
 
 @hypothesis("soft-cap")

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from probe.hypotheses.attention.decoder_attention import HIDDEN
+from probe.hypotheses.edits.step_words import input_name
 from probe.hypotheses.registry import hypothesis
 from probe.trial.case import Case
 from probe.trial.edit import Edit
@@ -41,9 +42,9 @@ def relative_buckets(case: Case) -> Iterator[Edit]:
                 biases = np.moveaxis(table[others], -1, 0)
                 other = np.where(hidden, x, biases).astype(x.dtype)
                 yield case.edit(
-                    f"{words}: input {index} holds rows of {name} for other distances",
+                    f"{words}: {input_name(case, index)} holds rows of {name} for other distances",
                     inputs=(*case.inputs[:index], other, *case.inputs[index + 1 :]),
-                    do=f"use the biases of input {index}",
+                    do=f"use the biases of {input_name(case, index)}",
                 )
 
 

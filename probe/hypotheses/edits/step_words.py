@@ -9,13 +9,14 @@ import numpy as np
 
 from probe import ops
 from probe.description.description import Site
+from probe.hypotheses.edits.decompositions import SUMS
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.ops import Constant, Parameter
 from probe.ops.base import Op, Rearrangement
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref
-from probe.trial.case import Case, once
+from probe.trial.case import Case, once, users_of
 from probe.trial.gathered import Gathered
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "input_name",
     "listed",
     "ordinal",
+    "place_name",
     "step_name",
     "steps_name",
     "tensor_name",
@@ -65,9 +67,10 @@ def tensor_name(case: Case, ref: Ref) -> str:
         return name
     if len(case.values[ref.step]) > 1:
         return f"output {ref.index} of {name}"
-    if _GIVEN.match(name):
+    module = _of_module(case, ref)
+    if _GIVEN.match(name) and not module:
         return name
-    return f"the output of {_of_module(case, ref) or name}"
+    return f"the output of {module or name}"
 
 
 _GIVEN = re.compile(r"the (\w+ )?(sum|difference|product|matrix product|quotient|part)\b")
@@ -98,6 +101,15 @@ def call_name(case: Case, call: str) -> str:
         return call
     module, inside, _ = call.partition("/")
     return module if inside and module != "constant" else ""
+
+
+def place_name(case: Case, position: int) -> str:
+    """Where a step is: a number or an order of places by what takes it."""
+    if isinstance(case.steps[position].op, Constant) and not _word(case, position):
+        taking = users_of(case).get(Ref(position), ())
+        if taking:
+            return step_name(case, taking[0])
+    return step_name(case, position)
 
 
 @once
@@ -178,7 +190,7 @@ def _plain(case: Case, position: int, names: Sequence[str]) -> str:
     """A step in words that another may have, too; ``names`` are those of the steps before it."""
     call, word, op = call_of(case, position), _word(case, position), case.steps[position].op
     if word:
-        return f"{word} of {call}" if call else word
+        return f"{word} of {call}" if call and not word.startswith(call) else word
     site = _site(case, call)
     if isinstance(op, Gathered):
         return _in_framework(site.function) if site.function else op.call
@@ -191,7 +203,16 @@ def _plain(case: Case, position: int, names: Sequence[str]) -> str:
         return _applied(case, position, _OPERATORS[type(op)], names)
     if not call:
         return kind
-    return call if _alone(case)[call] == 1 else f"{call} ({kind})"
+    if type(op) in _OPERATORS and len(case.steps[position].sources(position)) == 2:
+        return _applied(case, position, _OPERATORS[type(op)], names)
+    return call if _is_the_step(case, position) else f"{call} ({kind})"
+
+
+def _is_the_step(case: Case, position: int) -> bool:
+    """Whether a step is all that a module does, but for its bias."""
+    call = call_of(case, position)
+    sums = isinstance(case.steps[position].op, SUMS)
+    return _alone(case)[call] == 1 or (sums and _alone(case)[call] == 2)
 
 
 @once

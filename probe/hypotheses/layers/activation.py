@@ -39,7 +39,11 @@ def missing_activation(case: Case) -> Iterator[Edit]:
         yield case.edit(
             f"{_name(op)} is not applied",
             steps,
-            do=f"the layer's output is the one after its {_name(op)}",
+            do=(
+                f"the layer's output is the one after its {_name(op)}"
+                if position == case.last
+                else f"apply {_name(op)} there, too"
+            ),
         )
 
 

@@ -18,7 +18,7 @@ from probe.hypotheses.edits.attention_parts import Causal
 from probe.hypotheses.edits.changes import Changes
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
-from probe.hypotheses.edits.step_words import step_name
+from probe.hypotheses.edits.step_words import place_name
 from probe.hypotheses.edits.tensor_maps import scalings
 from probe.hypotheses.edits.variants import siblings
 from probe.hypotheses.registry import hypothesis
@@ -104,7 +104,7 @@ def op_changed(
     case: Case, position: int, words: str, op: Op, key: Hashable, part: str = "kind"
 ) -> Change:
     step = Step(op, case.steps[position].sources(position))
-    where = step_name(case, position)
+    where = place_name(case, position)
     where = "" if words.endswith(f"instead of {where}") else where
     return Change(words, where, {position: step}, key=key, part=(position, part))
 

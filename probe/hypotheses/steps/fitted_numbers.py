@@ -10,7 +10,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.regrouped_steps import decomposed
-from probe.hypotheses.edits.step_words import step_name
+from probe.hypotheses.edits.step_words import place_name, step_name
 from probe.hypotheses.edits.tensor_maps import Map
 from probe.hypotheses.registry import more
 from probe.ops.step import Ref, Step
@@ -70,7 +70,7 @@ def _constants(case: Case) -> Iterator[_Number]:
                 shape = case.values[position][0].shape
                 held = Step(ops.Constant(np.full(shape, other)), ())
                 what = f"{other:.6g} is taken instead of {have:.6g}"
-                return Change(what, step_name(case, position), {position: held})
+                return Change(what, place_name(case, position), {position: held})
 
             yield _Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
 
