@@ -35,7 +35,7 @@ def as_codes(
 def _taken(tensor: TfliteTensor, array: np.ndarray) -> np.ndarray:
     if tensor.dtype not in DTYPES:
         raise BadInput(
-            f"the input {short(tensor.name)!r} is of type {tensor.dtype}, which no array can be "
+            f"the tensor {short(tensor.name)!r} is of type {tensor.dtype}, which no array can be "
             "given for"
         )
     kind = DTYPES[tensor.dtype]
@@ -50,14 +50,14 @@ def _taken(tensor: TfliteTensor, array: np.ndarray) -> np.ndarray:
             return codes
         if not (array == np.rint(array)).all():
             raise BadInput(
-                f"the input {short(tensor.name)!r} takes {tensor.dtype}; you gave numbers with "
+                f"the tensor {short(tensor.name)!r} takes {tensor.dtype}; you gave numbers with "
                 "fractions"
             )
     bounds = np.iinfo(kind)
     if values.size and (values.min() < bounds.min or values.max() > bounds.max):
         raise BadInput(
-            f"the input {short(tensor.name)!r} takes {tensor.dtype}, {bounds.min} to {bounds.max}; "
-            f"you gave {array.dtype} from {values.min()} to {values.max()}"
+            f"the tensor {short(tensor.name)!r} takes {tensor.dtype}, {bounds.min} to "
+            f"{bounds.max}; you gave {array.dtype} from {values.min()} to {values.max()}"
         )
     return values.astype(kind)
 

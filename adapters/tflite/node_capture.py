@@ -53,7 +53,7 @@ def capture(
         _dtype(outputs, [arrays[at] for at in taken]),
         description,
         why,
-        notes=_notes(flow, node, values),
+        notes=(*_kernel(runs, node, values), *_notes(flow, node, values)),
         made_by=tuple(made_by.get(at) for at in taken),
         input_names=tuple(short(flow.tensors[at].name) for at in taken),
         input_grids=tuple(grid_of(flow.tensors[at]) for at in taken),
@@ -96,6 +96,15 @@ def _described(
 def _inside(runs: Runs, node: TfliteNode, values: Values) -> Capture | None:
     """A node of a subgraph that another node runs."""
     return capture(runs, node.kind, node, values, {})
+
+
+def _kernel(runs: Runs, node: TfliteNode, values: Values) -> tuple[str, ...]:
+    """Whose kernel ran, where it is not the engine's that was asked for."""
+    if runs.engine != "xnnpack" or node.operator in CONTROL or values.delegated_to(node):
+        return ()
+    if node.index in values.refused:
+        return ()
+    return ("XNNPACK does not take this operator: LiteRT's optimised kernel ran it",)
 
 
 def _notes(flow: Dataflow, node: TfliteNode, values: Values) -> tuple[str, ...]:

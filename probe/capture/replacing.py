@@ -11,6 +11,7 @@ import numpy as np
 
 from probe import printable
 from probe.capture.user_arrays import Expected, Unshaped, as_outputs, holds_numbers
+from probe.capture.user_codes import codes_of
 from probe.errors import BadInput, NotReached, UnknownLayer
 from probe.listing import Layer
 from probe.model import (
@@ -302,9 +303,14 @@ def _checked(name: str, given: Expected, capture: Capture) -> Arrays:
         arrays = as_outputs(given, len(outputs))
     except BadInput as error:
         raise BadInput(f"your values of {name!r} cannot replace its output: {error}") from None
+    grids = capture.output_grids or (None,) * len(outputs)
+    codes = [
+        array if array is None or grid is None else codes_of(array, grid)[0]
+        for array, grid in zip(arrays, grids, strict=True)
+    ]
     return tuple(
         own if array is None else _fitting(f"your values of {name!r}", array, own)
-        for own, array in zip(outputs, arrays, strict=True)
+        for own, array in zip(outputs, codes, strict=True)
     )
 
 

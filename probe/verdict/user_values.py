@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe.capture.user_arrays import Partial, Unshaped, as_outputs
+from probe.capture.user_codes import coded, codes_of
 from probe.evaluation.bounds import Bounds, first_precision
 from probe.evaluation.party import Arrays, Extra, Party, PartyResult
 from probe.evaluation.propagated_error import Drift
@@ -14,7 +15,6 @@ from probe.model import Capture
 from probe.numerics.precision import precision_of
 from probe.verdict.ladder import judged
 from probe.verdict.options import Yours
-from probe.verdict.user_codes import coded, codes_of
 
 __all__ = ["UserOutputs", "held_against_numpy", "outputs_of"]
 

@@ -54,6 +54,11 @@ def test_the_kernel_that_ran_decides(net):
     model = probe.open_model(net)
     values = model._runs.passed(model._feeds([np.zeros((1, 8, 8, 3))]), None)
     assert values.delegated == {3, 6, 8}
+    notes = {report.layer: report.notes for report in probe.sweep(model)}
+    assert not notes[NAMES[2]]
+    assert notes[NAMES[3]] == (
+        "XNNPACK does not take this operator: LiteRT's optimised kernel ran it",
+    )
 
 
 def test_blocks_and_segments(net):
@@ -73,6 +78,11 @@ def test_the_rest_runs_on_values_put_in_place(net):
     model.run_alone(NAMES[1], [mine], alone.append)
     assert np.array_equal(seen[NAMES[1]].outputs[0], alone[0].outputs[0])
     assert np.array_equal(seen[NAMES[3]].outputs[0], outputs[0])
+    mine[0, 0] += 1  # 1.2 and 1.0, of codes 10 and 9
+    reals, swept = (mine - 4) * np.float32(0.2), {}
+    for report in probe.sweep(model, replace={NAMES[0]: reals}):
+        swept[report.layer] = report
+    assert np.array_equal(swept[NAMES[1]].inputs[0], mine)
 
 
 def test_real_numbers_are_quantised_and_codes_are_kept(net):
