@@ -140,7 +140,7 @@ _FILES = {
     "quantize.qkeras_bits": "Mixing QuantizedBits QuantizedRelu Quantizer",
     "quantize.qkeras_power_of_two": "QuantizedPo2 QuantizedReluPo2",
     "quantize.quantize_linear": "DynamicQuantizeLinear QuantizeLinear",
-    "quantize.requantize": "ROUNDINGS Requantize SubtractZeroPoint fixed_point",
+    "quantize.requantize": "ROUNDINGS Requantize SubtractZeroPoint fixed_point moved_by_slack",
     "quantize.tf_fake_quantize": "NudgedFakeQuantize",
     "recurrent.conv_lstm": "ConvLSTM",
     "recurrent.integer_lstm": "IntegerLSTM",

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, spread
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph
+from probe.ops.quantize.requantize import moved_by_slack
 
 __all__ = ["DivideRounded", "QuantizeFloat", "ScaleInFloat32"]
 
@@ -43,10 +44,7 @@ class DivideRounded(Elementwise):
         return (graph.op("Mul", graph.op("Sign", x), quotient),)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        if slack is None:
-            return (np.zeros(y.shape),)
-        return (spread(self.f, x.astype(np.float64), y, slack),)
+        return (moved_by_slack(self.f, of),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +117,7 @@ class QuantizeFloat(Elementwise):
         return (graph.op("Cast", code, to=_INT64),)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        if slack is None:
-            return (np.zeros(y.shape),)
-        return (spread(self.f, x, y, slack),)
+        return (moved_by_slack(self.f, of),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +144,4 @@ class ScaleInFloat32(Elementwise):
         return (graph.op("Cast", graph.op("Clip", moved, *ends), to=_INT64),)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        if slack is None:
-            return (np.zeros(y.shape),)
-        return (spread(self.f, x.astype(np.float64), y, slack),)
+        return (moved_by_slack(self.f, of),)

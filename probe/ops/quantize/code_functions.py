@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.errors import Undescribed
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op, spread
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op
 from probe.ops.quantize.gemmlowp import (
     exp_on_negative_values,
     logistic,
@@ -16,7 +16,7 @@ from probe.ops.quantize.gemmlowp import (
     tanh,
     times,
 )
-from probe.ops.quantize.requantize import fixed_point
+from probe.ops.quantize.requantize import fixed_point, moved_by_slack
 
 __all__ = ["FunctionOfCodes", "HardSwishOfCodes", "SoftmaxOfCodes"]
 
@@ -104,10 +104,7 @@ class FunctionOfCodes(Elementwise):
         return graph.op("Div", one, graph.op("Add", one, power))
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        if slack is None:
-            return (np.zeros(y.shape),)
-        return (spread(self.f, x.astype(np.float64), y, slack),)
+        return (moved_by_slack(self.f, of),)
 
 
 def _in_float32(function: str, x: np.ndarray) -> np.ndarray:
@@ -256,10 +253,7 @@ class HardSwishOfCodes(Elementwise):
         return (graph.op("Clip", code, graph.const(self.low), graph.const(self.high)),)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        if slack is None:
-            return (np.zeros(y.shape),)
-        return (spread(self.f, x.astype(np.float64), y, slack),)
+        return (moved_by_slack(self.f, of),)
 
 
 def _of_15_bits(scale: np.float32) -> tuple[int, int]:

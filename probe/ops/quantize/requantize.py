@@ -1,6 +1,7 @@
 """Integer sums brought to the codes of a tensor: TensorFlow Lite's fixed-point multiplications, one
 by each way of rounding, and XNNPACK's in float32."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, spread
 from probe.ops.contributions import Contributions, Stage, Terms
 
-__all__ = ["ROUNDINGS", "Requantize", "SubtractZeroPoint", "fixed_point"]
+__all__ = ["ROUNDINGS", "Requantize", "SubtractZeroPoint", "fixed_point", "moved_by_slack"]
 
 ROUNDINGS = {
     "double": "rounded twice: the product with 31 bits, then the shift, halves away from zero",
@@ -41,6 +42,14 @@ def _whole(x: np.ndarray) -> np.ndarray:
             np.int64
         )
     return x.astype(np.int64, copy=False)
+
+
+def moved_by_slack(f: Callable[[np.ndarray], np.ndarray], of: Evaluated) -> np.ndarray:
+    """How far what is off in an input moves codes, which are themselves exact."""
+    (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
+    if slack is None:
+        return np.zeros(y.shape)
+    return spread(f, x.astype(np.float64), y, slack).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,10 +168,7 @@ class Requantize(Elementwise):
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        if slack is None:
-            return (np.zeros(y.shape),)
-        return (spread(self.f, x.astype(np.float64), y, slack),)
+        return (moved_by_slack(self.f, of),)
 
 
 def _floored(graph: Graph, x: str, unit: np.ndarray) -> str:
