@@ -1,5 +1,6 @@
 """Work that is done in a child: what comes back, and what ends it."""
 
+import math
 import os
 import signal
 import subprocess
@@ -8,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from probe.errors import BadInput, CannotOpen, NotTrusted
+from probe.errors import BadInput, CannotOpen, ForwardFailed, NotTrusted
 from probe.process import limited_child
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks with threads")
@@ -23,7 +24,7 @@ def limited(work, **options):
 
 def refused(work, error=CannotOpen, **options):
     with pytest.raises(error) as caught:
-        limited(work, **options)
+        limited(work, **options, **({"error": error} if "elsewhere" in options else {}))
     return str(caught.value)
 
 
@@ -67,6 +68,18 @@ def test_the_limits():
     crash = refused(lambda: os.kill(os.getpid(), signal.SIGSEGV))
     assert crash == "reading a file crashes (SIGSEGV)"
     assert refused(lambda: os._exit(0)) == "reading a file ends without an answer"
+
+
+def test_work_that_may_crash_is_never_done_here(monkeypatch):
+    """Its abort may be a crash as well as want of memory, and another way does it elsewhere."""
+    other = {"error": ForwardFailed, "elsewhere": lambda: "elsewhere"}
+    words = refused(os.abort, **other)
+    assert words == "reading a file crashes (SIGABRT), or takes more than 64 MiB of memory"
+    words = refused(os.abort, **{**other, "memory": math.inf, "seconds": math.inf})
+    assert words == "reading a file crashes (SIGABRT), or takes more than there is of memory"
+    assert limited(lambda: "in the child", **other) == "in the child"
+    monkeypatch.setattr(limited_child, "_FORKS", False)
+    assert limited(os.abort, **other) == "elsewhere"
 
 
 def test_the_child_reads_and_prints_nothing(capfd):
