@@ -5,6 +5,8 @@ from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 
+import ai_edge_litert
+
 from probe.errors import BadInput, MissingExtra
 
 from .arithmetic import ENGINES
@@ -13,10 +15,6 @@ __all__ = ["DEFAULT", "engine_of", "machine", "version"]
 
 DEFAULT = "xnnpack"
 """What Python's interpreter and Android run."""
-_PACKAGES = {
-    **dict.fromkeys(("xnnpack", "optimised", "reference"), ("LiteRT", "ai-edge-litert")),
-    "tflm": ("TFLM", "tflite-micro"),
-}
 
 
 def engine_of(name: str | None) -> str:
@@ -36,11 +34,9 @@ def engine_of(name: str | None) -> str:
 @cache
 def version(engine: str) -> str:
     """Name and version of what runs it."""
-    name, package = _PACKAGES[engine]
-    try:
-        return f"{name} {metadata.version(package)}"
-    except metadata.PackageNotFoundError:
-        return name
+    if engine != "tflm":
+        return f"LiteRT {ai_edge_litert.__version__}"
+    return f"TFLM {metadata.version('tflite-micro')}"
 
 
 def machine() -> str:
