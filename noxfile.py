@@ -97,6 +97,7 @@ BENCHMARKS = (
     "healthy_pairs",
     "comparing",
     "onnx_node_cases",
+    "tflite",
     "truth",
     "recordings",
 )

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import probe.adapters.tflite  # noqa: F401 - its import fills the table of described operators
+from probe.adapters.tflite.arithmetic import Kernel
+from probe.adapters.tflite.describe import describe_node
+from probe.adapters.tflite.engine_calls import EngineFile, run_piece
+from probe.adapters.tflite.reading import read_model
 from tflite_files import FlatTensor, one_op
 
-import adapters.tflite  # noqa: F401 - its import fills the table of described operators
-from adapters.tflite.arithmetic import Kernel
-from adapters.tflite.describe import describe_node
-from adapters.tflite.engine_calls import EngineFile, run_piece
-from adapters.tflite.reading import read_model
 from probe.description import Description
 
 __all__ = ["OPERATORS", "Drawn", "Gave", "described", "drawn", "gave"]

@@ -6,9 +6,9 @@ import importlib.util
 import numpy as np
 import pytest
 from own_seed import RNG
+from probe.adapters.tflite.arithmetic import ENGINES, Kernel, rounding
 from tflite_operators import OPERATORS, described, drawn, gave
 
-from adapters.tflite.arithmetic import ENGINES, Kernel, rounding
 from probe.errors import Undescribed
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
