@@ -473,6 +473,10 @@ def write_file(
     writer.add_tokenizer_model("gpt2" if model.arch in (A.GPT2, A.QWEN2, A.OLMOE) else "llama")
     writer.add_token_list([f"<{at}>" for at in range(VOCABULARY)])
     writer.add_token_types([1] * VOCABULARY)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    if "pad_token_id" in model.config:
+        writer.add_pad_token_id(0)
     for name, value in tensors.items():
         this = kind_of(name, value, kind)
         content = gguf.quants.quantize(np.ascontiguousarray(value, np.float32), this)
