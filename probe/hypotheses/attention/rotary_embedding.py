@@ -214,17 +214,17 @@ def angles_by_hand(angles: np.ndarray, pairs: str, behind: int) -> str:
     positions, each = _factors(angles)
     count = len(each)
     base = float(each[1] ** -count) if count > 1 and 0 < each[1] < 1 else 0.0
-    if base and np.allclose(each, _frequencies(base, count), rtol=1e-5, atol=0):
-        frequencies = f"{number(float(f'{base:.6g}'))} ** (-np.arange({count}) / {count})"
+    if base and np.allclose(each, frequencies(base, count), rtol=1e-5, atol=0):
+        shares = f"{number(float(f'{base:.6g}'))} ** (-np.arange({count}) / {count})"
     elif count <= _LISTED:
-        frequencies = f"np.array({listed([float(f'{share:.6g}') for share in each])})"
+        shares = f"np.array({listed([float(f'{share:.6g}') for share in each])})"
     else:
         raise Unwritten("frequencies of no base")
     if pairs == "halves":
-        frequencies = f"np.tile({frequencies}, 2)"
+        shares = f"np.tile({shares}, 2)"
     else:
-        frequencies = f"np.repeat({frequencies}, 2)"
-    return f"{_positions_by_hand(positions)}[:{', None' * (1 + behind)}] * {frequencies}"
+        shares = f"np.repeat({shares}, 2)"
+    return f"{_positions_by_hand(positions)}[:{', None' * (1 + behind)}] * {shares}"
 
 
 def _factors(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from probe import ops
 from probe.description.description import Site
-from probe.hypotheses.edits.decompositions import SUMS
+from probe.hypotheses.edits.integer_decompositions import SUMS
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.ops import Constant, Parameter
