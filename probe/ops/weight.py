@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Grid", "Weight", "leads_to_op", "numbered", "one_parameter", "zero_bias"]
+__all__ = ["Grid", "Weight", "grid_fits", "leads_to_op", "numbered", "one_parameter", "zero_bias"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +155,19 @@ def leads_to_op(weight: Weight) -> bool:
         rest = -math.prod(shape)
         shape = tuple(count // rest if size == -1 and rest > 0 else size for size in shape)
     return all(size >= 0 for size in shape) and math.prod(shape) == count
+
+
+def grid_fits(grid: Grid | None, codes: "np.ndarray") -> bool:
+    """Whether the codes can be what the grid says: its scales are for all of them, or for places
+    on their axes, and its integers have a length that arrays have."""
+    if grid is None:
+        return True
+    parts = (getattr(part, "shape", ()) for part in (grid.scale, grid.zero_point))
+    return 1 <= grid.bits <= 64 and all(
+        len(shape) in (0, codes.ndim)
+        and all(size in (1, length) for size, length in zip(shape, codes.shape, strict=False))
+        for shape in parts
+    )
 
 
 def numbered(weights: Iterable[Weight]) -> dict[str, Weight]:

@@ -26,7 +26,7 @@ from probe.model import (
     RecordedPass,
 )
 from probe.ops import ByParts, Chain, Op
-from probe.ops.weight import leads_to_op
+from probe.ops.weight import grid_fits, leads_to_op
 from probe.recording.members import FolderMembers, Table, ZipMembers
 from probe.recording.plain_data import Unfit, all_weights, from_data
 from probe.recording.replay import Replay, Source, sources_of
@@ -293,6 +293,12 @@ class Recording(Shown):
             raise Unfit(f"the call {capture.layer!r:.100} with the sources of other inputs")
         if len(capture.input_names) not in (0, len(capture.inputs)):
             raise Unfit(f"the call {capture.layer!r:.100} with the names of other inputs")
+        for grids, codes in (
+            (capture.input_grids, capture.inputs),
+            (capture.output_grids, capture.outputs),
+        ):
+            if grids and not (len(grids) == len(codes) and all(map(grid_fits, grids, codes))):
+                raise Unfit(f"the call {capture.layer!r:.100} with codes of other arrays")
         if "exported" in entry:
             capture = replace(capture, alone=self._exported(entry["exported"], array))
         parts: tuple[tuple[int, str], ...] = ()

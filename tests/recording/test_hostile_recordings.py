@@ -199,6 +199,7 @@ CHANGES = {
     "an input with a number for a name": put(*CALL, "input_names", [5]),
     "a line that is none": put(*CALL, "line", "17"),
     "a fixed input that is not there": put(*CALL, "fixed", [5]),
+    "codes of outputs that are not there": put(*CALL, "output_grids", [None] * 3),
     "a block of a call that is not there": put("calls_of_blocks", [block([[3, ""]])]),
     "a block of a word": put("calls_of_blocks", [block("all")]),
     "layers of another kind": put("layers", [{"is": "Ref", "step": 0}]),
