@@ -10,7 +10,7 @@ import os
 import re
 import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +41,21 @@ def open_model(
     device: str | None = None,
     engine: str | None = None,
     signature: str | None = None,
+    gguf: str | os.PathLike[str] | None = None,
 ) -> Any:
     """A ``probe.model.Model`` of a path or a live object; CannotOpen, NotTrusted or MissingExtra
     with one sentence."""
     options: dict[str, Any] = {"trust": trust, "factory": factory, "imports": imports}
     if device is not None:
         options["device"] = device
-    given = {"engine": engine, "signature": signature}
+    given = {"engine": engine, "signature": signature, "gguf": gguf}
     own = {name: value for name, value in given.items() if value is not None}
     if not isinstance(source, str | os.PathLike):
-        _refuse_options(own, "a live model")
+        _refuse_options(own, "", "a live model")
         return _imported(_adapter_of_object(source)).open_model(source, **options)
     try:
         adapter = _adapter_of_file(Path(source))
-        if adapter != ".tflite":
-            _refuse_options(own, str(source))
+        _refuse_options(own, adapter, str(source))
         return _imported(adapter).open_model(source, **options, **own)
     except ProbeError:
         raise
@@ -75,10 +75,19 @@ def list_file(path: str | os.PathLike[str]) -> Listing | None:
     return found
 
 
-def _refuse_options(own: dict[str, str], what: str) -> None:
-    """Raises BadInput where one is given that only a .tflite file has."""
+_OF_A_KIND = {
+    "engine": (".tflite", "a .tflite file"),
+    "signature": (".tflite", "a .tflite file"),
+    "gguf": (".transformers", "a Hugging Face directory"),
+}
+"""Options that only one kind of model has: its adapter, and what it is."""
+
+
+def _refuse_options(own: Collection[str], adapter: str, what: str) -> None:
+    """Raises BadInput where an option is given that only another kind of model has."""
     for name in own:
-        raise BadInput(f"{name}= (--{name}) is for .tflite files, and {what} is none")
+        if adapter != _OF_A_KIND[name][0]:
+            raise BadInput(f"{name}= (--{name}) is for {_OF_A_KIND[name][1]}, and {what} is none")
 
 
 def weights_alone(*sources: Any) -> bool:

@@ -68,14 +68,15 @@ def opening(
     device: str | None = None,
     engine: str | None = None,
     signature: str | None = None,
+    gguf: object = None,
     side: str = "",
 ) -> list[str]:
     """The options that open a model; those of one ``side`` of a comparison ("a" or "b")."""
     of_side = f"--{side}-" if side else "--"
     words = [] if factory is None else [f"{of_side}factory", str(factory)]
     words += [word for module in imports for word in (f"{of_side}import", module)]
-    for name, given in (("engine", engine), ("signature", signature)):
-        words += [] if given is None else [f"{of_side}{name}", given]
+    for name, given in (("engine", engine), ("signature", signature), ("gguf", gguf)):
+        words += [] if given is None else [f"{of_side}{name}", str(given)]
     if trust:
         words += ["--trust"]
     return [*words, *(["--device", device] if device else [])]

@@ -22,7 +22,7 @@ __all__ = ["Asked", "asked_by"]
 
 # ruff: noqa: PLC0415 - NumPy and frameworks wait until a test asks for them.
 
-_OPENING = ("factory", "imports", "trust", "device", "engine", "signature")
+_OPENING = ("factory", "imports", "trust", "device", "engine", "signature", "gguf")
 _CHECKING = ("input", "against", "layers", "shape", "seed", "search", "strict")
 
 
@@ -185,6 +185,7 @@ _VALUES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "device": (lambda value: isinstance(value, str), "a device's name"),
     "engine": (lambda value: isinstance(value, str), "an engine's name"),
     "signature": (lambda value: isinstance(value, str), "a signature's name"),
+    "gguf": (_is_file, "a file's name"),
 }
 """What the options of a mark may be, and the same in words."""
 

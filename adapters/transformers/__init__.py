@@ -41,16 +41,19 @@ def open_model(
     factory: Any = None,
     imports: Sequence[str] = (),
     device: str | None = None,
+    gguf: str | os.PathLike[str] | None = None,
 ) -> "Model":
     """A directory with config.json and the parameters; with a factory the parameters alone are
-    taken from it. Or a live model. ``device`` None is the CPU, for a live one where it is."""
+    taken from it, and ``gguf`` is a file whose weights take their place. Or a live model.
+    ``device`` None is the CPU, for a live one where it is."""
     if not isinstance(source, str | os.PathLike):
         live: Model = _opening().live(source, device)
         return live
     directory = read(Path(source))
     if factory is None:
         directory.architecture  # noqa: B018 - refuses what names none, before anything is imported
-    model: Model = _opening().opened(directory, trust, factory, imports, device)
+    weights = None if gguf is None else Path(gguf)
+    model: Model = _opening().opened(directory, trust, factory, imports, device, weights)
     return model
 
 

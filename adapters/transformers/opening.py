@@ -1,6 +1,7 @@
 """An opened directory: the module that PyTorch's adapter watches, and the inputs and texts that it
 takes."""
 
+import importlib
 import inspect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 import transformers
 
-from probe.errors import BadInput
+from probe.errors import BadInput, MissingExtra
 from probe.model import CallArguments, InputSpec, Model, OnCall, Slot
+from probe.process.extras import install
 from probe.process.interrupts import held_back, interruptible
 
 from ..torch import open_model as open_module
@@ -35,15 +37,25 @@ def opened(
     factory: Factory | None,
     imports: Sequence[str],
     device: str | None,
+    gguf: Path | None = None,
 ) -> Model:
-    """The model of a directory, or of a factory that takes the directory's parameters."""
+    """The model of a directory, with the weights of a GGUF file where one is given; or of a factory
+    that takes the directory's parameters."""
+    if gguf is not None and (factory is not None or device == DISK):
+        raise BadInput(
+            "gguf= (--gguf) takes a directory that transformers' own class opens on the CPU or a "
+            f"GPU: leave out the factory and --device {DISK}"
+        )
     if device not in (None, DISK):
         refuse_absent(device)
     source, files = str(directory.path), tuple(map(str, directory.files))
     if factory is None:
         told = kept_on_disk(directory) if device is None else ""
         disk = device == DISK or bool(told)
-        module, notes = load(directory, trust, imports, disk)
+        module, notes = load(directory, trust, imports, disk and gguf is None)
+        if gguf is not None:
+            notes = (*notes, *_gguf_weights().with_weights_of(module, gguf))
+            disk, told, files = False, "", (*files, str(gguf))
         if not disk:
             module.to(device or "cpu")
         if told:
@@ -59,6 +71,17 @@ def opened(
     module.eval().to(device or "cpu")
     notes = (*notes, "probe called eval() on the module after loading", *idle(device))
     return TorchModel(module, source, notes, files)
+
+
+def _gguf_weights() -> Any:
+    try:
+        return importlib.import_module(".gguf_weights", __package__)
+    except ModuleNotFoundError as error:
+        if error.name != "gguf":
+            raise
+        raise MissingExtra(
+            f"a GGUF file needs gguf, which is not installed: {install('gguf')}"
+        ) from None
 
 
 def live(module: Any, device: str | None) -> Model:

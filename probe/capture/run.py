@@ -1,5 +1,6 @@
 """A model opened: what a user names it by, or has at hand, as what the other functions take."""
 
+import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, TypeAlias
@@ -24,6 +25,7 @@ def open_model(
     device: str | None = None,
     engine: str | None = None,
     signature: str | None = None,
+    gguf: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Opens a saved model, or wraps a live one.
 
@@ -42,6 +44,8 @@ def open_model(
             "optimised" or "reference" (LiteRT's own kernels) or "tflm" (TensorFlow Lite for
             Microcontrollers).
         signature: Which signature of a .tflite file runs, by its name. None: the first subgraph.
+        gguf: A GGUF file whose weights, dequantised, take the place of those of a Hugging Face
+            directory, where transformers knows how to load its architecture.
 
     Returns:
         The model: its ``layers``, and what the other functions take in place of a path.
@@ -60,6 +64,7 @@ def open_model(
         device=device,
         engine=engine,
         signature=signature,
+        gguf=gguf,
     )
     return model
 

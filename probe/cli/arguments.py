@@ -74,6 +74,7 @@ class Arguments(Given):
     imports: tuple[str, ...] = ()
     engine: str | None = None
     signature: str | None = None
+    gguf: str | None = None
     save: str | None = None
     script: str | None = None
     record: str | None = None

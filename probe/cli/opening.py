@@ -64,6 +64,7 @@ def opened(arguments: Arguments) -> "Model":
                 device=arguments.device,
                 engine=arguments.engine,
                 signature=arguments.signature,
+                gguf=arguments.gguf,
             )
     finally:
         gc.freeze()

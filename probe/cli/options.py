@@ -231,6 +231,12 @@ _GROUPS: dict[str, list[click.Option]] = {
             help="Which signature of a .tflite file runs.  [default: the first subgraph]",
         ),
         click.Option(
+            ["--gguf"],
+            metavar="FILE",
+            help="A GGUF file whose weights, dequantised, take the place of those of a Hugging "
+            "Face directory.",
+        ),
+        click.Option(
             ["--trust"],
             is_flag=True,
             help="Allow code embedded in the file to run (trusted files only).",

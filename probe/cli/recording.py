@@ -65,7 +65,7 @@ def from_recording(arguments: Arguments) -> Arguments:
     _recorded(arguments)
     plain = Arguments(model="")
     given = ("input", "text", "shape", "arg")
-    opening = (*given, "factory", "imports", "device", "engine", "signature", "trust")
+    opening = (*given, "factory", "imports", "device", "engine", "signature", "gguf", "trust")
     same = {name: getattr(plain, name) for name in opening}
     return replace(arguments, model=str(arguments.record), record=None, **same)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from gguf_files import Alter, converted, directory, llama_permuted, tensors_of, write
+from gguf_files import CONFIG, Alter, converted, directory, llama_permuted, tensors_of, write
 from own_seed import RNG
-from transformers import LlamaConfig
+from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 import probe
@@ -227,6 +227,30 @@ def test_two_files(tmp_path: Path) -> None:
     assert probe.compare(a, b).verdict == "agree"
     c = write(tmp_path / "c.gguf", arrays, "llama", alter=_of("0.attn_q.", np.negative))
     assert probe.compare(a, c).verdict == "diverge"
+
+
+def test_the_weights_of_a_file_run_in_the_directorys_model(tmp_path: Path) -> None:
+    config = LlamaConfig(**{**CONFIG, "architectures": ["LlamaForCausalLM"]})
+    module = LlamaForCausalLM(config).eval()
+    module.save_pretrained(tmp_path / "a")
+    tensors = {name: value.numpy() for name, value in module.state_dict().items()}
+    arrays = converted(tensors, "llama")
+    path = write(tmp_path / "b.gguf", arrays, "llama", "Q4_0")
+    layer = "model.layers.1.self_attn.k_proj"
+    report = probe.check(probe.open_model(tmp_path / "a", gguf=path), layer, None)
+    assert report.verdict == "agree"
+    held = report.weights["weight"].effective
+    step = gguf.dequantize(
+        gguf.quantize(arrays["blk.1.attn_k.weight"], gguf.GGMLQuantizationType.Q4_0),
+        gguf.GGMLQuantizationType.Q4_0,
+    )
+    assert np.array_equal(llama_permuted(held, 2), step)
+    assert any("16 of Q4_0, 5 of F32" in note for note in report.notes), report.notes
+    del arrays["blk.1.attn_k.weight"]
+    with pytest.raises(CannotOpen, match="missing model"):
+        probe.open_model(tmp_path / "a", gguf=write(tmp_path / "c.gguf", arrays, "llama"))
+    with pytest.raises(BadInput, match="is for a Hugging Face directory"):
+        probe.open_model(module, gguf=path)
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
