@@ -504,6 +504,12 @@ def _shaped(model: Model, shape: Shape) -> tuple[InputSpec, ...]:
                 )
             )
         return specs
+    given: object = shape
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise BadInput(
+            f"shape is a tuple of sizes such as (1, 3, 224, 224), or one for each input; you gave "
+            f"{given!r}"
+        )
     several = [tuple(size) for size in shape if isinstance(size, Iterable)]
     shapes = several or [tuple(size for size in shape if not isinstance(size, Iterable))]
     if specs is None:

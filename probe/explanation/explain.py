@@ -1,7 +1,7 @@
 """One element of a layer's output explained: what it is made of, and what every party has in its
 place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -209,6 +209,8 @@ def _fields(passes: Passes, element: _Element) -> tuple[Field, ...]:
 
 def _refuse_place(at: Sequence[int], shape: Sequence[int | None], layer: str) -> None:
     """Raises BadInput where an output of that shape (None: any size) has no such element."""
+    if not isinstance(at, Iterable):
+        raise BadInput(f"at is an index for each axis, such as (0, 3, 5, 2); you gave {at!r}")
     at = tuple(map(index_of, at))
     if len(at) != len(shape) or any(
         size is not None and not -size <= i < size for i, size in zip(at, shape, strict=True)

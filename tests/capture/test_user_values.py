@@ -251,6 +251,7 @@ REFUSED = {
         replace(model(None), input_hint="a hint")
     ),
     "the model takes 2 inputs (a, b); you gave 1 shapes": lambda: draw(model(PAIR), (2, 3)),
+    "or one for each input; you gave '2,3'": lambda: draw(model(PAIR), "2,3"),
     "random values of dtype string cannot be drawn for the input 'x'": lambda: draw(
         model((InputSpec("x", (2,), "string"),))
     ),

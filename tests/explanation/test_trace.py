@@ -218,6 +218,10 @@ def test_a_place_is_refused_by_a_file_before_it_is_loaded():
     # what is loaded gives its own shape
     assert probe.explain(Declared({"relu": relu}), "relu", x, at=(1, 2)).value == 5
     unread = Unread({"relu": relu})
+    with pytest.raises(
+        BadInput, match=r"an index for each axis, such as \(0, 3, 5, 2\); you gave 3"
+    ):
+        probe.explain(torch.nn.ReLU(), "", np.ones((1, 2)), at=3)
     with pytest.raises(BadInput, match=r"is \(any, 1\), so it has no element"):
         probe.explain(unread, "relu", x, at=(1, 2))
     # of a later output or call the file does not tell
