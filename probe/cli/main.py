@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import __version__, printable
-from probe.cli import settings
+from probe.cli import misuse, settings
 from probe.cli.arguments import Arguments, refuse_contradictions
 from probe.cli.comparing_options import Comparing
 from probe.cli.comparing_options import parameters as of_comparing
-from probe.cli.misuse import of_missing, of_option
 from probe.cli.options import (
     FileCommand,
     parameters,
@@ -282,12 +281,8 @@ def main() -> None:
         sys.exit(command(prog_name="probe", standalone_mode=False) or 0)
     except ProbeError as error:
         _complain(str(error), error)
-    except click.MissingParameter as error:
-        _complain(of_missing(error, _FILE), error)
-    except click.NoSuchOption as error:
-        _complain(of_option(error, _FILE), error)
     except click.ClickException as error:
-        _complain(error.format_message(), error)
+        _complain(misuse.in_words(error, _FILE), error)
     except click.exceptions.Abort as error:
         _complain("interrupted", error)
     except (_Unforeseen, OSError) as error:

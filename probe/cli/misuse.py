@@ -1,5 +1,6 @@
 """What is said of a command line that lacks a word, or has one too many."""
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -9,7 +10,7 @@ import click
 from probe.command_line import file, joined
 from probe.files.regular_file import exists
 
-__all__ = ["of_missing", "of_more_words", "of_option"]
+__all__ = ["in_words", "of_more_words"]
 
 
 def of_more_words(given: Mapping[str, Any], extra: list[str]) -> str:
@@ -29,32 +30,43 @@ _OF_EITHER = ("input", "text", "seed", "shape")
 """Options of an input, which a comparison takes too."""
 
 
-def of_missing(error: click.MissingParameter, without_verb: str) -> str:
-    """What is to be given, in the shortest command that has it; the command of the name
+def in_words(error: click.ClickException, without_verb: str) -> str:
+    """What is wrong with a command line, in a sentence with the way out; the command of the name
     ``without_verb`` is typed without it."""
-    if error.param is None or error.ctx is None:
+    if not isinstance(error, click.UsageError) or error.ctx is None:
         return error.format_message()
     command = error.ctx.command
     verb = [] if command.name == without_verb else [str(command.name)]
-    required = [_as_typed(param) for param in command.params if param.required]
-    return f"{_as_typed(error.param)} is missing: {' '.join(['probe', *verb, *required])}"
+    typed = " ".join(["probe", *verb, *(_as_typed(p) for p in command.params if p.required)])
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        return f"{_as_typed(error.param)} is missing: {typed}"
+    if isinstance(error, click.NoSuchOption):
+        meant, listing = _meant(error.option_name, command), joined(["probe", "help", *verb])
+        return f"there is no option {error.option_name}{meant} ({listing} lists all)"
+    if isinstance(error, click.BadOptionUsage):
+        option = next((p for p in command.params if error.option_name in p.opts), None)
+        if option is not None and getattr(option, "is_flag", False):
+            return f"{error.option_name} takes no value: {error.option_name}"
+        if option is not None:
+            return f"{error.option_name} needs a value: {_as_typed(option)}"
+    if found := _EXTRA.match(error.message):
+        return f"one word is too many, {found[1]}: {typed}"
+    return error.format_message()
+
+
+_EXTRA = re.compile(r"Got unexpected extra arguments? \(([^\s)]+)")
 
 
 def _as_typed(parameter: click.Parameter) -> str:
     """Such as "MODEL" or "-o FILE"."""
     if isinstance(parameter, click.Option):
         return f"{parameter.opts[0]} {parameter.metavar}"
-    return str(parameter.metavar)
+    return str(parameter.metavar or parameter.human_readable_name)
 
 
-def of_option(error: click.NoSuchOption, without_verb: str) -> str:
-    """The option that was meant, and where all of them are listed."""
-    if error.ctx is None:
-        return error.format_message()
-    command = error.ctx.command
+def _meant(option: str, command: click.Command) -> str:
+    """The option that may have been meant; of a comparison those of both sides."""
     known = [name for param in command.params for name in param.opts if name.startswith("--")]
-    sides = [name for name in known if name[4:] == error.option_name[2:] and name[3:4] == "-"]
-    near = sides or get_close_matches(error.option_name.lower(), known, n=1, cutoff=0.6)
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
-    words = ["probe", "help", *([] if command.name == without_verb else [str(command.name)])]
-    return f"there is no option {error.option_name}{meant} ({' '.join(words)} lists all)"
+    sides = [name for name in known if name[4:] == option[2:] and name[3:4] == "-"]
+    near = sides or get_close_matches(option.lower(), known, n=1, cutoff=0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else ""

@@ -105,6 +105,9 @@ def test_a_word_too_few_or_too_many_is_one_sentence_with_the_command(probe):
         (("--layer", "conv2d"), "MODEL is missing: probe MODEL\n"),
         ((*models, *shape), f"{told}two models are compared by probe compare {KERAS} {QKERAS} --s"),
         ((KERAS, "conv2d"), f"{told}a layer is given by --layer conv2d\n"),
+        (("compare", *models, "x"), "one word is too many, x: probe compare A B\n"),
+        ((KERAS, "--layer"), "--layer needs a value: --layer NAME\n"),
+        ((KERAS, "--all=1"), "--all takes no value: --all\n"),
         ((KERAS, "--Layer", "x"), "there is no option --Layer; did you mean --layer? (probe help "),
         ((KERAS, "--expct", "x"), "there is no option --expct; did you mean --expect? (probe help"),
         (
