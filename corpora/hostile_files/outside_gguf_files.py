@@ -43,12 +43,12 @@ BAD = runs(REFUSED, REFUSED)
 
 
 @functools.cache
-def healthy() -> bytes:
+def healthy(order: gguf.GGUFEndian = gguf.GGUFEndian.LITTLE) -> bytes:
     """A llama of one layer, whose matrices are of eight types."""
     rng = np.random.default_rng(5)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, FILE)
-        made = gguf.GGUFWriter(path, "llama")
+        made = gguf.GGUFWriter(path, "llama", endianess=order)
         made.add_name("tiny")
         made.add_context_length(64)
         made.add_embedding_length(32)
@@ -264,10 +264,18 @@ add(
     "little-endian numbers must not be read as big-endian ones",
     setting(version=0x03000000),
 )
-add("malformed", "big-endian", "numbers must not be read in the wrong order", setting(order=">"))
+add("malformed", "version-2", ALWAYS, setting(version=2), *runs())
+add(
+    "malformed",
+    "big-endian",
+    "numbers must not be read in the wrong order",
+    lambda p: healthy(gguf.GGUFEndian.BIG),
+    *runs(),
+)
+add("malformed", "big-endian-in-part", ALWAYS, setting(order=">"))
 add("memory", "tensors-counted-to-2-63", BOUNDED, setting(tensor_count=2**63))
 add("memory", "tensors-counted-to-2-40", BOUNDED, setting(tensor_count=2**40))
-add("malformed", "tensors-one-too-many", ALWAYS, setting(tensor_count=13))
+add("malformed", "tensors-one-too-many", INSIDE, setting(tensor_count=13), *runs())
 add(
     "malformed",
     "tensors-one-too-few",
@@ -688,7 +696,7 @@ add(
     "1,000 tensors of the same 100 MB must not be held at once",
     lambda p: (
         p.tensors.extend(
-            Tensor(b"blk.%d.ffn_up.weight" % at, [32, 786_432], 0, 0) for at in range(1000)
+            Tensor(b"blk.%d.ffn_more.weight" % at, [32, 786_432], 0, 0) for at in range(1000)
         ),
         setting(tail=bytes(100_663_296))(p),
         None,
