@@ -64,6 +64,8 @@ _ROUNDINGS = {
     ("MEAN", "int8"): _row("double", "double", "double"),
     ("MEAN of height and width", "int8"): _row("double", "double", "up"),
     ("SUM", "int8"): _row("double", "", ""),
+    ("SVDF", "int8"): _row("double", "", ""),
+    ("SVDF", "int16"): _row("double", "double", "double"),
 }
 """(operator, type of its input) -> whose kernel -> rounding; "" where it has none."""
 

@@ -7,7 +7,8 @@ from probe.description import Ref
 from probe.errors import Undescribed
 from probe.ops.quantize.requantize import fixed_point
 
-from ..describe import NodeBuilder, Operand, node
+from ..arithmetic import requantize, rounding
+from ..describe import INTEGERS, NodeBuilder, Operand, node
 from .conv import held_weight
 
 __all__: list[str] = []
@@ -84,3 +85,53 @@ def _of_floats(
     build: NodeBuilder, x: Operand, hidden: Operand, cell: Operand, weights: list[Operand]
 ) -> Ref:
     raise Undescribed("an LSTM of floats has no description")
+
+
+@node("SVDF")
+def svdf(
+    build: NodeBuilder,
+    x: Operand,
+    features: Operand,
+    times: Operand,
+    bias: Operand | None,
+    state: Operand,
+) -> Ref:
+    """A product of the input, kept for some steps, and of what was kept with weights over time; of
+    the state as it was before the call."""
+    build.knows("asymmetricQuantizeInputs")
+    if x.dtype != "int8":
+        raise Undescribed(f"SVDF of {x.dtype} has no description")
+    activation = build.get("fusedActivationFunction", "NONE")
+    if activation not in ("NONE", "RELU") or (
+        activation == "RELU" and build.result.zero_point != -128
+    ):
+        raise Undescribed(f"SVDF of codes with the activation {activation} has no description")
+    how = rounding(build.kernel, "SVDF", state.dtype)
+    rank, (filters, memory), batch = build.get("rank", 1), times.shape, x.shape[0]
+    weight = held_weight(features, (1, 0))
+    assert weight is not None
+    scale = np.float64(np.float32(x.scale * features.scale) / state.scale)
+    limits = INTEGERS[state.dtype]
+    new = build.add(ops.IntegerMatMul(weight=weight, bias=None), build.steps_of(x))
+    new = build.add(requantize(how, scale, scale, 0, limits), new)
+    if state.zero_point:  # stored as a code, which wraps around
+        moved = build.add(ops.Add(), new, np.int64(state.zero_point))
+        new = build.add(
+            ops.SubtractZeroPoint(zero_point=state.zero_point),
+            build.add(ops.Cast(to=state.dtype), moved),
+        )
+    kept = build.add(ops.Reshape(shape=(batch, filters, memory)), build.steps_of(state))
+    kept = build.add(ops.Slice(starts=(0, 0, 1), stops=(None, None, None)), kept)
+    newest = build.add(ops.Reshape(shape=(batch, filters, 1)), new)
+    whole = build.add(ops.Concat(axis=2), kept, newest)
+    over_time = build.add(ops.Mul(), whole, build.steps_of(times))
+    sums = build.add(ops.ReduceSum(axes=(2,)), over_time)
+    units = build.add(ops.Reshape(shape=(batch, filters // rank, rank)), sums)
+    total = build.add(ops.ReduceSum(axes=(2,)), units)
+    if bias is not None:
+        total = build.add(ops.Add(), total, build.ref(bias.held))
+    if state.dtype == "int16":  # products of 16 bits may leave the accumulator's 32
+        total = build.add(ops.Cast(to="int32"), total)
+    out = build.result
+    last = np.float64(np.float32(state.scale * times.scale) / out.scale)
+    return build.add(requantize(how, last, last, out.zero_point, build.limits), total)
