@@ -52,7 +52,7 @@ class FileCommand(GroupedCommand):
         words = [*args]
         try:
             return super().parse_args(ctx, args)
-        except click.NoSuchOption:
+        except (click.NoSuchOption, click.BadOptionUsage):
             raise
         except click.UsageError:
             given, extra, _ = self.make_parser(ctx).parse_args(words)
