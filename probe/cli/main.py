@@ -282,7 +282,7 @@ def main() -> None:
     except ProbeError as error:
         _complain(str(error), error)
     except click.ClickException as error:
-        _complain(misuse.in_words(error, _FILE), error)
+        _complain(misuse.in_words(error, command, _FILE), error)
     except click.exceptions.Abort as error:
         _complain("interrupted", error)
     except (_Unforeseen, OSError) as error:

@@ -30,12 +30,15 @@ _OF_EITHER = ("input", "text", "seed", "shape")
 """Options of an input, which a comparison takes too."""
 
 
-def in_words(error: click.ClickException, without_verb: str) -> str:
+def in_words(error: click.ClickException, commands: click.Group, without_verb: str) -> str:
     """What is wrong with a command line, in a sentence with the way out; the command of the name
     ``without_verb`` is typed without it."""
-    if not isinstance(error, click.UsageError) or error.ctx is None:
+    if not isinstance(error, click.UsageError):
         return error.format_message()
-    command = error.ctx.command
+    if error.ctx is None:  # of an option that lacks its value
+        command = commands.commands[without_verb]
+    else:
+        command = error.ctx.command
     verb = [] if command.name == without_verb else [str(command.name)]
     typed = " ".join(["probe", *verb, *(_as_typed(p) for p in command.params if p.required)])
     if isinstance(error, click.MissingParameter) and error.param is not None:
