@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probe import command_line, printable
+from probe.cli import settings
 from probe.cli.arguments import Arguments, drawn
 from probe.cli.checking import check_of
 from probe.cli.given_input import input_of
@@ -28,6 +29,8 @@ def record(arguments: Arguments, patterns: tuple[str, ...]) -> int:
     model = _recorded(arguments, patterns)
     count = len(model.layers)
     say(printable.line(f"written: {arguments.record} ({count} layers)"))
+    if text := settings.note():
+        say(printable.line(f"note: {text}"))
     return 0
 
 

@@ -51,6 +51,9 @@ def test_what_opens_a_model_and_its_input_are_taken_and_told(probe, project):
     status, out, _ = probe("compare", "models/net.pt", "models/net.pt")
     words = ("gives --a-factory net.py:Net --shape 4,3", "gives --b-factory net.py:Net")
     assert status == 0 and all(text in " ".join(out.split()) for text in words), out
+    status, out, _ = probe("record", "models/net.pt", "-o", "run.npz")
+    assert status == 0 and out.endswith(f"note: {TAKEN}\n")
+    assert probe("run.npz", "--layer", "")[0] == 0, "the pattern is another file's"
     (project / "probe.toml").rename("kept.toml")
     tables = SETTINGS.replace('["', '[tool.probe."')
     (project / "pyproject.toml").write_text(f'[project]\nname = "mine"\n{tables}')
