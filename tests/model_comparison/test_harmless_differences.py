@@ -231,3 +231,38 @@ def test_columns_that_a_rotary_table_turns_together_are_told():
     second.turned = turned
     comparison = probe.compare(first, second, _X)
     assert ": for halves in A, for pairs of neighbours in B" in comparison.sentence
+
+
+class _Shares(nn.Module):
+    """Shares of gated numbers, in two ways of writing the gate."""
+
+    def __init__(self, whole, divided):
+        super().__init__()
+        self.whole, self.divided, self.first, self.head = (
+            whole,
+            divided,
+            *map(nn.Linear, (8, 8), (8, 3)),
+        )
+
+    def forward(self, x):
+        x = self.first(x)
+        y = nn.functional.silu(x) + 2 if self.whole else 2 + x * torch.sigmoid(x)
+        if self.divided:
+            y = y / y.sum(-1, keepdim=True)
+        return self.head(torch.tanh(y))
+
+
+def _shares(*arguments):
+    torch.manual_seed(0)
+    return _Shares(*arguments).eval()
+
+
+def test_a_step_that_one_side_has_more_is_proven_by_leaving_it_out():
+    found = probe.compare(_shares(True, True), _shares(False, False), _X, search=False)
+    assert found.sources[0].notes[0] == (
+        "Div in /div of A is left out in B: without it, A's layers give B's values"
+    )
+    found = probe.compare(_shares(True, False), _shares(False, True), _X, search=False)
+    assert found.sources[0].notes[0] == (
+        "B has Div in /div besides: without it, B's layers give A's values"
+    )

@@ -8,10 +8,9 @@ import numpy as np
 
 from probe import printable
 from probe.model_comparison.causes.reading import aligned, matched
+from probe.model_comparison.causes.trying import gives_values_of_a
 from probe.model_comparison.causes.weight_differences import Difference
-from probe.model_comparison.graphs.axes import unchanged
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
-from probe.model_comparison.graphs.node_values import taken
 from probe.model_comparison.graphs.normalize import is_constant
 from probe.model_comparison.matching.element_origins import (
     Origin,
@@ -27,8 +26,6 @@ __all__ = ["other_readings"]
 
 _MOST = 200
 """Steps of a segment that is computed again."""
-_PART = 1e-3
-"""No more than that part of A's largest number is put down to rounding."""
 _TRIED = 4
 """So many places are tried one by one."""
 
@@ -50,7 +47,8 @@ def other_readings(segment: Segment, walk: WalkState) -> Iterator[Difference]:
         yield told
         return
     for operands in _candidates(segment, walk):
-        if _agrees(segment, walk, operands):
+        instead = {(operand.node, operand.place): operand.value for operand in operands}
+        if gives_values_of_a(segment, walk, instead):
             yield _told(operands, walk)
             return
 
@@ -120,36 +118,6 @@ def _of_ends(segment: Segment, walk: WalkState) -> Iterator[_Operand]:
 
 def _alike(left: np.ndarray, right: np.ndarray) -> bool:
     return bool(np.allclose(left, right, rtol=1e-4, atol=1e-5, equal_nan=True))
-
-
-def _agrees(segment: Segment, walk: WalkState, operands: Sequence[_Operand]) -> bool:
-    """Whether B's nodes give A's values where these are what they read."""
-    instead = {(operand.node, operand.place): operand.value for operand in operands}
-    values: dict[Tensor, np.ndarray] = {}
-    for node in segment.b:
-        read = [
-            instead.get((node, place), values.get(x, walk.values.get(x, x.value)))
-            for place, x in enumerate(node.inputs)
-        ]
-        outputs = walk.level.evaluated(node, [taken(node, x) for x in read])
-        if outputs is None:
-            return False
-        values.update(zip(node.outputs, outputs, strict=False))
-    paired = segment.paired
-    given = values.get(paired.b)
-    if given is None:
-        return False
-    theirs = paired.a.gathered([tensor.value for tensor in paired.a.tensors])
-    most = _PART * float(np.nanmax(np.abs(theirs), initial=0.0))
-    allowed = 0.0 if paired.allowed is None else min(float(np.max(paired.allowed)), most)
-    # where B's values fit in no order of axes, that of the pair may be none
-    for way in (paired.way, unchanged(theirs.ndim)):
-        own = way.to_b(theirs)
-        if own.shape == given.shape:
-            with np.errstate(invalid="ignore"):
-                if (np.abs(own - given) <= 2 * allowed + 1e-6 * np.abs(own)).all():
-                    return True
-    return False
 
 
 def _told(operands: Sequence[_Operand], walk: WalkState) -> Difference:

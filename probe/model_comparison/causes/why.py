@@ -13,6 +13,7 @@ from probe.model_comparison.causes.input_relations import of_input, same_numbers
 from probe.model_comparison.causes.narrow_types import narrow_types
 from probe.model_comparison.causes.reading import read, transplanted
 from probe.model_comparison.causes.readings import other_readings
+from probe.model_comparison.causes.surplus_steps import surplus_step
 from probe.model_comparison.causes.weight_differences import Difference
 from probe.model_comparison.causes.zero_points import of_zero_point
 from probe.model_comparison.graphs.dequantizing import mismatches
@@ -116,6 +117,9 @@ def reasons(
         hidden = np.abs(case.healthy) > _ENDLESS
         allowed = np.where(hidden, np.minimum(allowed, _NEAR * np.abs(theirs)), allowed)
     _find_causes(result, case, allowed, search)
+    exact = any(finding.left <= 1 for finding in result.findings)
+    if not exact and any(difference.name == "steps" for difference in result.differences):
+        result.differences[:0] = surplus_step(segment, walk)
     return result
 
 

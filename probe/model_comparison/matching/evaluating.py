@@ -18,7 +18,7 @@ from probe.model_comparison.sides import Side
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import precision_of, stored_in
 
-__all__ = ["allowance_of", "compute", "digits_of_a", "slack_of_a"]
+__all__ = ["allowance_of", "compute", "digits_of_a", "of_equal_ones", "slack_of_a"]
 
 
 def compute(state: WalkState, node: GraphNode) -> None:
@@ -35,7 +35,7 @@ def compute(state: WalkState, node: GraphNode) -> None:
                 _as_recorded(state, tensor)
         return
     operands = [taken(node, state.values[x]) for x in node.inputs]
-    outputs = _of_equal_ones(node, operands, outputs)
+    outputs = of_equal_ones(node, operands, outputs)
     arrived = [state.slack[x] for x in node.inputs]
     bounds = allowance_of(state, node, operands, arrived, outputs)
     _note_own(state, node, arrived, bounds)
@@ -89,7 +89,7 @@ def _as_recorded(state: WalkState, tensor: Tensor) -> None:
     state.uncomputed.add(tensor)
 
 
-def _of_equal_ones(
+def of_equal_ones(
     node: GraphNode, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     """The outputs with the places that B itself recorded, where these are of equal numbers: it need
