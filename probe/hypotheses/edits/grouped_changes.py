@@ -3,17 +3,17 @@ network."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice, takewhile, zip_longest
+from itertools import combinations, islice, takewhile, zip_longest
 from typing import TypeVar
 
 from probe.hypotheses.edits.step_words import call_name
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case, users_of, without_layer_number
+from probe.trial.case import Case, once, shape_of, users_of, without_layer_number
 from probe.trial.change import Change
 from probe.trial.edit import Edit, Steps
 from probe.trial.prices import LISTED
 
-__all__ = ["all_and_each", "all_of", "in_turn", "made_together", "shared"]
+__all__ = ["all_and_each", "all_of", "in_turn", "made_together", "of_one_pattern", "shared"]
 
 T = TypeVar("T")
 
@@ -58,7 +58,9 @@ def all_of(some: Sequence[Change], steps: Steps) -> Change | None:
     if some[0].where:
         what = some[0].what
     else:
-        what = " and ".join(dict.fromkeys(x.what for x in some[:2]))
+        told = list(dict.fromkeys(x.what for x in some))
+        more = f", and {len(told) - 2} more alike" if len(told) > 2 else ""
+        what = " and ".join(told[:2]) + more
     return replace(
         some[0],
         what=what,
@@ -81,10 +83,41 @@ def _together(case: Case, members: Sequence[Change]) -> Iterator[Sequence[Change
         for at, step in member.steps.items()
     ):
         yield members
+        places = [min(member.steps) for member in members]
+        some = of_one_pattern(case, [Ref(at) for at in places])
+        which = [{ref.step for ref in alike} for alike in some]
+        yield from ([members[k] for k, at in enumerate(places) if at in held] for held in which)
         return
     places = [member.of if member.of >= 0 else min(member.steps) for member in members]
     for numbers in _alike(case, places):
         yield [members[number] for number in numbers]
+
+
+def of_one_pattern(case: Case, refs: Sequence[Ref]) -> list[tuple[Ref, ...]]:
+    """The tensors that stand at one place of a pattern that repeats, as those of each pass of a
+    loop, of each layer, or of keys and values: made by steps of a kind out of those of the same
+    kinds, or taken by those; of three also each two."""
+    parts: dict[Hashable, list[Ref]] = {}
+    for ref in dict.fromkeys(refs):
+        for pattern in _patterns(case, ref) if 0 <= ref.step < len(case.steps) else ():
+            parts.setdefault(pattern, []).append(ref)
+    found = dict.fromkeys(tuple(some) for some in parts.values() if len(some) > 1)
+    pairs = (pair for some in found if len(some) == 3 for pair in combinations(some, 2))
+    return list(dict.fromkeys((*found, *pairs)))
+
+
+@once
+def _patterns(case: Case, ref: Ref) -> list[Hashable]:
+    kind = _kind(case, ref), ref.index
+    made_of = tuple(_kind(case, source) for source in case.steps[ref.step].sources(ref.step))
+    takers = frozenset(_kind(case, Ref(user)) for user in users_of(case).get(ref, ()))
+    return [("made of", kind, made_of), ("taken by", kind, takers)]
+
+
+def _kind(case: Case, ref: Ref) -> Hashable:
+    if ref.step < 0:
+        return ref.index
+    return type(case.steps[ref.step].op), shape_of(case, ref)
 
 
 def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
@@ -98,7 +131,7 @@ def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
         takers = frozenset(type(case.steps[user].op) for user in users.get(Ref(at), ()))
         name = without_layer_number(case.calls[at])
         call = name.partition("/")[0] if "/" in name else name.rpartition(".")[0]
-        for key in (("in", call), ("at", name), ("into", takers)):
+        for key in (("in", call), ("at", name), ("into", takers), *_patterns(case, Ref(at))):
             parts.setdefault(key, []).append(number)
     yield from (list(some) for some in dict.fromkeys(map(tuple, parts.values())) if len(some) > 1)
 

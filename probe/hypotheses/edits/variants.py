@@ -359,6 +359,7 @@ _VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = 
         (ops.ReduceMean, ops.ReduceSum, ops.ReduceSumSquare),
         _ways(("{} in float16", _in_float16)),
     ),
+    ((ops.Exp,), _ways(("1 + x, its first two terms,", lambda _, x: 1 + x))),
     ((ops.Softmax,), _ways(("a softmax over all axes of a sample", _softmax_of_sample))),
     (
         (ops.MaxPool,),

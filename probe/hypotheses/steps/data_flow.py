@@ -26,7 +26,7 @@ from probe.ops.weight import Weight
 from probe.trial.case import Case, once, shape_of, users_of
 from probe.trial.change import Change
 
-__all__ = ["parameters_swapped"]
+__all__ = ["others_taken", "parameters_swapped"]
 
 _BACK = 4
 """How many tensors of the same shape before a step may be taken for what it gives."""
@@ -74,6 +74,19 @@ def _left_out(case: Case) -> Iterator[Change]:
             key = ("out", type(case.steps[position].op), back)
             yield taking(case, output, before, what, key)
     yield from _not_turned(case)
+    yield from _operand_alone(case)
+
+
+def _operand_alone(case: Case) -> Iterator[Change]:
+    """One of two operands that is broadcast, without the other."""
+    for position, _ in case.having(ops.Add, ops.Sub, ops.Mul, ops.Div):
+        sources, whole = case.steps[position].sources(position), shape_of(case, Ref(position))
+        for index, ref in enumerate(sources if len(sources) == 2 else ()):
+            if shape_of(case, ref) != whole:
+                what = f"{listed([tensor_name(case, sources[1 - index])])} left out of"
+                what = f"{what} {step_name(case, position)}"
+                key = ("alone", type(case.steps[position].op), index)
+                yield Change(what, "", {position: Step(ops.Expand(whole), (ref,))}, key=key)
 
 
 _JOINED: dict[type, str] = {
@@ -232,6 +245,12 @@ def other_tensor(case: Case) -> Iterator[Changes]:
 
 
 def _others_taken(case: Case) -> Iterator[Change]:
+    yield from (change for *_, change in others_taken(case))
+    yield from _sums_taken(case)
+
+
+def others_taken(case: Case) -> Iterator[tuple[int, int, Ref, Change]]:
+    """A step and which of its inputs is another tensor, and the change."""
     tensors: dict[tuple[int, ...], list[Ref]] = {}
     for ref in [
         *(Ref(-1, index) for index in range(len(case.inputs))),
@@ -247,10 +266,8 @@ def _others_taken(case: Case) -> Iterator[Change]:
                     f"{step_name(case, position)} takes {tensor_name(case, tensor)} in place of "
                     f"{tensor_name(case, taken)}"
                 )
-                yield with_sources(
-                    case, position, (*sources[:index], tensor, *sources[index + 1 :]), what
-                )
-    yield from _sums_taken(case)
+                others = (*sources[:index], tensor, *sources[index + 1 :])
+                yield position, index, tensor, with_sources(case, position, others, what)
 
 
 def _nearest(tensors: Sequence[Ref], taken: Ref, position: int, few: int) -> list[Ref]:

@@ -1,0 +1,100 @@
+"""Options that belong to another of several steps of a kind: the dilations, paddings, strides or
+activations of branches side by side, exchanged, moved on by one, or those of one used in all."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from probe.hypotheses.edits.changes import STEPS, Changes
+from probe.hypotheses.edits.step_words import step_name
+from probe.hypotheses.registry import more
+from probe.ops.base import Elementwise, Op, Rearrangement
+from probe.ops.step import Step, weights_of
+from probe.ops.weight import Weight
+from probe.trial.case import Case, shape_of
+from probe.trial.change import Change
+
+__all__: list[str] = []
+
+_MOST = 8
+"""Of how many steps of a kind options are exchanged."""
+
+
+@more("changed-step")
+def options_of_siblings(case: Case) -> Iterator[Changes]:
+    """Options of two steps of a kind exchanged, or those of one used in all."""
+    yield Changes(_exchanged, "changed-step", STEPS)
+
+
+def _exchanged(case: Case) -> Iterator[Change]:
+    groups: dict[object, list[int]] = {}
+    for position, step in enumerate(case.steps):
+        if isinstance(step.op, Elementwise) and not isinstance(step.op, Rearrangement):
+            sources = step.sources(position)
+            shape = shape_of(case, sources[0]) if len(sources) == 1 else None
+            if shape is not None:
+                groups.setdefault(("activation", shape), []).append(position)
+        elif _options(step.op):
+            kernels = tuple(held.value.shape[2:] for held in weights_of((step,)).values())
+            groups.setdefault((type(step.op), kernels), []).append(position)
+    for group in groups.values():
+        differing = {str(_told(case.steps[at].op)) for at in group}
+        if 1 < len(group) <= _MOST and len(differing) > 1:
+            yield from _of_group(case, group)
+
+
+def _of_group(case: Case, group: Sequence[int]) -> Iterator[Change]:
+    for one, other in combinations(group, 2):
+        names = f"{step_name(case, one)} and {step_name(case, other)}"
+        yield from _given(case, (one, other), (other, one), f"the options of {names} are exchanged")
+    every = f"{len(group)} steps such as {step_name(case, group[0])}"
+    if len(group) > 2:
+        for words, order in (
+            ("those of the step before it", (group[-1], *group[:-1])),
+            ("those of the step behind it", (*group[1:], group[0])),
+            ("those of the step at its place from the end", tuple(group[::-1])),
+        ):
+            yield from _given(case, group, order, f"each of {every} has {words} as its options")
+    for at in group:
+        words = f"all of {every} have the options of {step_name(case, at)}"
+        yield from _given(case, group, [at] * len(group), words)
+
+
+def _given(case: Case, into: Sequence[int], of: Sequence[int], words: str) -> Iterator[Change]:
+    """Steps with the options of others."""
+    steps: dict[int, Step] = {}
+    names: dict[str, None] = {}
+    for at, other in zip(into, of, strict=True):
+        mine, theirs = case.steps[at].op, case.steps[other].op
+        changed = theirs
+        if type(mine) is type(theirs):
+            options = _options(theirs)
+            new = {name: value for name, value in options.items() if getattr(mine, name) != value}
+            names |= dict.fromkeys(new)
+            changed = replace(mine, **new) if new else mine  # type: ignore[type-var]
+        if changed is not mine:
+            steps[at] = Step(changed, case.steps[at].sources(at))
+    if steps:
+        told = f" ({', '.join(name.replace('_', ' ') for name in names)})" if names else ""
+        yield Change(words + told, "", steps)
+
+
+def _options(op: Op) -> dict[str, Any]:
+    """The fields of an op that are no weights, tensors or shapes."""
+    kind: Any = type(op)
+    held = {part.name: getattr(op, part.name) for part in fields(kind)}
+    return {
+        name: value
+        for name, value in held.items()
+        if not isinstance(value, Weight | np.ndarray | Op) and name not in _OF_SHAPES
+    }
+
+
+_OF_SHAPES = {"shape", "perm", "axes", "starts", "stops", "sizes"}
+
+
+def _told(op: Op) -> tuple[Any, ...]:
+    return type(op), *_options(op).items()
