@@ -22,6 +22,8 @@ __all__ = ["field_word"]
 
 _NEAR = 6
 """Within how many steps a softmax, a table or a residual connection is looked for."""
+_NAMED = 3
+"""So many parameters are told by their names."""
 _HIDDEN = -1e4
 """What is added to a score, or put in its place, that is not attended to."""
 _UNNAMED = {
@@ -64,8 +66,8 @@ def _roles(case: Case, places: list[int]) -> dict[str, str]:
                 found.setdefault(*told)
                 break
     computed = [at for at in fixed if case.steps[at].sources(at)]
-    if not found and len(computed) == 1:
-        return {"": f"take {step_name(case, computed[0])}"}
+    if not found and 0 < len(computed) <= _NAMED:
+        return {"": f"take {' and '.join(step_name(case, at) for at in computed)}"}
     return found
 
 

@@ -38,7 +38,7 @@ WHAT_TO_DO = {
     "scaled-output": "compare the output before it is scaled",
     "scaled-tensor": "scale it as the layer does",
     "soft-cap": "cap the scores as the layer does",
-    "swapped-inputs": "exchange them",
+    "swapped-inputs": "give each step its own tensors, in the layer's order",
     "transposed-scale": "a scale belongs to the axis that the layer says",
     "wrong-axis": "take the layer's axis",
     "zero-point": "subtract the zero point before the scale is multiplied",

@@ -158,7 +158,7 @@ def _module_of(case: Case, position: int) -> str:
 def _line_of(case: Case, position: int) -> str:
     """The line of the model's own source that calls a function."""
     site = _site(case, call_of(case, position))
-    if not site.function or not site.code:
+    if not site.function or not site.code or position in of_parameters(case):
         return ""
     return f"line {site.code.split(':')[1]}"
 

@@ -293,6 +293,8 @@ def swapped_parameters(case: Case) -> Iterator[Edit]:
             do="match parameters by name",
         )
         for into, used in ((first, second), (second, first)):
+            if (used.effective == 0).all() or (used.effective == 1).all():
+                continue  # as good as leaving the other one out, which is what is done
             yield case.edit(
                 f"{used.name} is also used in place of {into.name}",
                 case.with_weights({into.name: used.effective}),
