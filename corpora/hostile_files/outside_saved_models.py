@@ -452,12 +452,19 @@ def in_dataset(emit: Emit) -> Callable[[Any, Place], None]:
         nodes = Nodes(inner.node, False)
         emit(nodes, place)
         waits = nodes.last
-        start = [nodes.constant(np.int64(one)) for one in (0, 3, 1)]
+        start = [nodes.constant(np.int64(one)) for one in (0, 1, 1)]
         inner.node[-1].input.append(f"^{waits}")
         given = nodes("RangeDataset", *start, output_types=["int64"], output_shapes=[[]])
         end = inner.node.add(name="dataset", op="_Retval", input=[given])
         end.attr["T"].type, end.attr["index"].i = 21, 0
-        in_function(lambda n, p: n("DatasetFromGraph", inner.SerializeToString()))(saved, place)
+        in_function(
+            lambda n, p: n(
+                "DatasetToSingleElement",
+                n("DatasetFromGraph", inner.SerializeToString()),
+                output_types=["int64"],
+                output_shapes=[[]],
+            )
+        )(saved, place)
 
     return change
 
