@@ -13,7 +13,7 @@ from probe.model_comparison.causes.weight_differences import Difference
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.normalize import is_constant
 from probe.model_comparison.matching.element_origins import (
-    Origin,
+    ElementOrigin,
     channels_of,
     is_moved,
     origin,
@@ -137,19 +137,19 @@ def _told(operands: Sequence[_Operand], walk: WalkState) -> Difference:
     return _reading(operand.node, *words)
 
 
-def _of_one_tensor(a: Origin | None, b: Origin | None) -> bool:
+def _of_one_tensor(a: ElementOrigin | None, b: ElementOrigin | None) -> bool:
     if a is None or b is None:
         return False
     return not {x.root for x in a.tensors}.isdisjoint(x.root for x in b.tensors)
 
 
-def _held_by_b(tensor: Tensor, walk: WalkState, through: bool) -> Origin | None:
+def _held_by_b(tensor: Tensor, walk: WalkState, through: bool) -> ElementOrigin | None:
     """What a tensor of B holds of A's; ``through`` what A's is made of itself."""
     held = origin(tensor, walk, True)
     if through and held is not None and len(held.tensors) == 1:
         before = origin(held.tensors[0], walk, False, through=True)
         if before is not None:
-            return Origin(before.tensors, before.places.ravel()[held.places])
+            return ElementOrigin(before.tensors, before.places.ravel()[held.places])
     return held
 
 

@@ -113,9 +113,22 @@ def reasons(
     if told or (level.name and result.notes):  # what is rounded besides hides the proof
         return result
     case = Case(whole.steps, whole.inputs, values, theirs.astype(np.float64))
+    return _searched(result, segment, walk, case, allowed, search)
+
+
+def _searched(
+    result: Reasons,
+    segment: Segment,
+    walk: WalkState,
+    case: Case,
+    allowed: np.ndarray | None,
+    search: Search | str,
+) -> Reasons:
+    """With the mistakes that give B's values from A's layers, or else with a step that one of them
+    has more."""
     if allowed is not None:  # where a mask hides nothing in B, what hiding rounds is not allowed
         hidden = np.abs(case.healthy) > _ENDLESS
-        allowed = np.where(hidden, np.minimum(allowed, _NEAR * np.abs(theirs)), allowed)
+        allowed = np.where(hidden, np.minimum(allowed, _NEAR * np.abs(case.observed)), allowed)
     _find_causes(result, case, allowed, search)
     exact = any(finding.left <= 1 for finding in result.findings)
     if not exact and any(difference.name == "steps" for difference in result.differences):

@@ -12,19 +12,19 @@ from probe.model_comparison.graphs.normalize import is_constant
 from probe.model_comparison.matching.walk_state import WalkState
 from probe.ops import Rearrangement
 
-__all__ = ["Origin", "channels_of", "is_moved", "name_of", "origin"]
+__all__ = ["ElementOrigin", "channels_of", "is_moved", "name_of", "origin"]
 
 _SHOWN = 4
 """Runs of channels that are told."""
 
 
-class Origin(NamedTuple):
+class ElementOrigin(NamedTuple):
     """Tensors of A, and where in these, one behind the other, each element comes from."""
 
     tensors: Sequence[Tensor]
     places: np.ndarray
 
-    def same(self, other: "Origin") -> bool:
+    def same(self, other: "ElementOrigin") -> bool:
         """Whether both hold the same elements in the same order."""
         mine, theirs = ([tensor.root for tensor in each.tensors] for each in (self, other))
         return mine == theirs and np.array_equal(self.places.ravel(), other.places.ravel())
@@ -38,7 +38,9 @@ def is_moved(tensor: Tensor) -> bool:
     return all(is_constant(x) is not None for x in node.inputs[1:])
 
 
-def origin(tensor: Tensor, walk: WalkState, of_b: bool, through: bool = False) -> Origin | None:
+def origin(
+    tensor: Tensor, walk: WalkState, of_b: bool, through: bool = False
+) -> ElementOrigin | None:
     """What a tensor holds of the tensors of A that stand for some of B's, back to which it is
     followed; ``through`` the first of these, too."""
     line: list[tuple[GraphNode, int]] = []
@@ -65,7 +67,7 @@ def origin(tensor: Tensor, walk: WalkState, of_b: bool, through: bool = False) -
     for node, output in reversed(line):
         assert node.op is not None
         places = node.op.run(places, *(x.value for x in node.inputs[1:]))[output]
-    return Origin(tensors, places.astype(np.int64))
+    return ElementOrigin(tensors, places.astype(np.int64))
 
 
 def _ends(tensor: Tensor, walk: WalkState, of_b: bool) -> bool:
@@ -73,7 +75,7 @@ def _ends(tensor: Tensor, walk: WalkState, of_b: bool) -> bool:
     return tensor in walk.partner if of_b else bool(walk.partners_of_a.get(tensor))
 
 
-def channels_of(held: Origin | None) -> str:
+def channels_of(held: ElementOrigin | None) -> str:
     """The channels of tensors, in the order in which they stand, as words; the tensor alone where
     it is a whole one."""
     if held is None:
