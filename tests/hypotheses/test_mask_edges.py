@@ -52,7 +52,7 @@ MASKS = {
         "window-off-by-one",
         "narrower by 1 position on the side of earlier keys",
     ),
-    "no window": (PAST & window(3), PAST, "attention-mask", "replaced by the causal mask"),
+    "no window": (PAST & window(3), PAST, "window-off-by-one", "made without its window"),
     "one block": (blocks(4, 9), blocks(5, 9), "window-off-by-one", "block 0 ends at position 5"),
     "all blocks": (
         PAST & blocks(4, 9),

@@ -60,6 +60,8 @@ def _edges(case: Case) -> Iterator[Change]:
                 words = f"by {by} position{'s' * (by > 1)} on {sides}"
                 ways.append((f"wider {words}", partial(_wider, shifts=shifts, by=by)))
                 ways.append((f"narrower {words}", partial(_narrower, shifts=shifts, by=by)))
+        if _is_window(mask.kept):
+            ways.append(("made without its window, as the causal mask", _past))
         yield from _all_changed(case, mask, [*ways, *_prefixes(mask), *_strides(mask)])
         yield from _all_changed(case, mask, _blocks_moved(mask))
 
@@ -86,13 +88,23 @@ def _shifted(kept: np.ndarray, shifts: tuple[int, ...], by: int) -> list[np.ndar
     return [kept, *(_moved(kept, shift * n) for shift in shifts for n in range(1, by + 1))]
 
 
+def _is_band(kept: np.ndarray) -> bool:
+    """Whether all diagonals are of one value."""
+    return np.array_equal(kept[..., 1:, 1:], kept[..., :-1, :-1])
+
+
+def _is_window(kept: np.ndarray) -> bool:
+    """Whether queries see some of the last keys before them."""
+    return _is_band(kept) and not (kept & ~_past(kept)).any()
+
+
 def _moved(kept: np.ndarray, by: int) -> np.ndarray:
     """The mask moved along the keys; what comes in is as the diagonals of a band go on, and else as
     the ends are."""
     queries, keys = np.indices(kept.shape[-2:])
     last = kept.shape[-1] - 1
     taken = keys - by
-    if np.array_equal(kept[..., 1:, 1:], kept[..., :-1, :-1]):
+    if _is_band(kept):
         beyond = np.where(taken < 0, -taken, np.minimum(last - taken, 0))
         queries = np.clip(queries + beyond, 0, kept.shape[-2] - 1)
     return np.asarray(kept[..., queries, np.clip(taken, 0, last)])
@@ -136,7 +148,8 @@ def _past(kept: np.ndarray, before: int = 0) -> np.ndarray:
 
 def _others(case: Case) -> Iterator[Change]:
     for mask in _masks(case):
-        yield from _all_changed(case, mask, _PARTS.items())
+        ways = {words: way for words, way in _PARTS.items() if words not in _OF_WINDOWS}
+        yield from _all_changed(case, mask, (ways if _is_window(mask.kept) else _PARTS).items())
         yield from _all_changed(case, mask, _blocks_joined(mask))
 
 
@@ -181,6 +194,7 @@ _PARTS: dict[str, _Function] = {
     "restricted to each query's own key and the last one before it": _next_alone,
     "extended to what the keys attend to": _closed,
 }
+_OF_WINDOWS = ("replaced by the causal mask", "extended to all earlier keys")
 
 
 # Blocks.

@@ -143,17 +143,24 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
         found = list(_operands(case, main, _DEEP))
         for some in [[taker] for taker in found] + ([found[:2]] if len(found) > 1 else []):
             new, steps = len(case.steps), dict[int, Step]()
+            after = min(user for user, _ in some) - 1
+            rest = [ref for k, ref in enumerate(sources) if k != index and ref.step > after]
+            made_of = [source for ref in rest for source in case.steps[ref.step].sources(ref.step)]
+            if any(source.step > after for source in made_of):
+                continue
+            numbers = {ref: Ref(new + k) for k, ref in enumerate(dict.fromkeys(rest))}
+            for ref, number in numbers.items():
+                own = case.steps[ref.step]
+                steps[number.step] = Step(own.op, own.sources(ref.step))
+            moved, new = [numbers.get(ref, ref) for ref in sources], new + len(numbers)
             for user, ref in some:
-                given = (*sources[:index], ref, *sources[index + 1 :])
+                given = (*moved[:index], ref, *moved[index + 1 :])
                 steps[new] = Step(step.op, given)
                 before = steps.get(user, case.steps[user])
                 refs = tuple(
                     Ref(new) if source == ref else source for source in before.sources(user)
                 )
                 steps[user], new = Step(before.op, refs), new + 1
-            after = min(user for user, _ in some) - 1
-            if any(ref.step > after for k, ref in enumerate(sources) if k != index):
-                continue
             for user in users.get(Ref(position), []):
                 steps[user] = taking_instead(case, user, Ref(position), main)
             names = [tensor_name(case, ref) for _, ref in some]

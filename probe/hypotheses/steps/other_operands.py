@@ -1,0 +1,127 @@
+"""Operands from elsewhere in a block: any tensor of the shape, also one that is computed later or
+for another output, an activation on one operand alone, operands exchanged between two sums."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations, product
+
+from probe import ops
+from probe.hypotheses.edits.changes import STEPS, Changes
+from probe.hypotheses.edits.rewriting import inserted, of_parameters
+from probe.hypotheses.edits.step_words import step_name, tensor_name
+from probe.hypotheses.registry import more
+from probe.ops.base import Elementwise, Op, Rearrangement
+from probe.ops.shape.rearrange import Outputs
+from probe.ops.step import Ref, Step, weights_of
+from probe.trial.case import Case, shape_of, users_of
+from probe.trial.change import Change
+
+__all__: list[str] = []
+
+_JOINING = (ops.Add, ops.Sub, ops.Mul, ops.Concat)
+
+
+@more("swapped-inputs")
+def operands_exchanged(case: Case) -> Iterator[Changes]:
+    """An operand of one sum, product or concatenation exchanged with one of another."""
+    yield Changes(_exchanged, "swapped-inputs", STEPS)
+
+
+def _exchanged(case: Case) -> Iterator[Change]:
+    joining = [at for at, _ in case.having(*_JOINING)]
+    for first, last in combinations(joining, 2):
+        if type(case.steps[first].op) is not type(case.steps[last].op):
+            continue
+        mine, theirs = (case.steps[at].sources(at) for at in (first, last))
+        for (i, one), (j, other) in product(enumerate(mine), enumerate(theirs)):
+            both_before = max(one.step, other.step) < first
+            if one != other and both_before and shape_of(case, one) == shape_of(case, other):
+                steps = {first: _with(case, first, i, other), last: _with(case, last, j, one)}
+                names = f"{tensor_name(case, one)} and {tensor_name(case, other)}"
+                where = f"{step_name(case, first)} and {step_name(case, last)}"
+                yield Change(f"{names} are exchanged in {where}", "", steps)
+
+
+def _with(case: Case, position: int, index: int, ref: Ref) -> Step:
+    sources = case.steps[position].sources(position)
+    return Step(case.steps[position].op, (*sources[:index], ref, *sources[index + 1 :]))
+
+
+@more("extra-step")
+def activation_of_operand(case: Case) -> Iterator[Changes]:
+    """An activation on a tensor for one of the steps that take it alone."""
+    yield Changes(_activated, "extra-step", STEPS)
+
+
+def _activated(case: Case) -> Iterator[Change]:
+    kinds: dict[object, Op] = {ops.Relu: ops.Relu()}
+    for step in case.steps:
+        if isinstance(step.op, Elementwise) and not isinstance(step.op, Rearrangement):
+            if not weights_of((step,)) and not step.op.quantizes:
+                kinds.setdefault(type(step.op), step.op)
+    constant = of_parameters(case)
+    for op, (ref, users) in product(kinds.values(), users_of(case).items()):
+        if len(users) > 1 and ref.step not in constant:
+            for user in users:
+                what = f"{type(op).__name__} is applied to {tensor_name(case, ref)} where "
+                what += f"{step_name(case, user)} takes it"
+                yield inserted(case, ref, Step(op, (ref,)), what, user=user)
+
+
+@more("other-tensor")
+def any_operand(case: Case) -> Iterator[Changes]:
+    """Any tensor of the block of that shape, however far away."""
+    if case.calls:
+        yield Changes(_any_taken, "other-tensor", STEPS, only_new=True)
+
+
+def _any_taken(case: Case) -> Iterator[Change]:
+    tensors: dict[tuple[int, ...], list[Ref]] = {}
+    constant = of_parameters(case)
+    for at, step in enumerate(case.steps):
+        if at not in constant and not isinstance(step.op, Outputs) and len(case.values[at]) == 1:
+            tensors.setdefault(shape_of(case, Ref(at)), []).append(Ref(at))
+    for position in range(len(case.steps) - 1, -1, -1):
+        step = case.steps[position]
+        if not isinstance(step.op, _JOINING) and not weights_of((step,)):
+            continue
+        for index, taken in enumerate(step.sources(position)):
+            others = tensors.get(shape_of(case, taken), ()) if taken.step not in constant else ()
+            for ref in others:
+                if ref != taken:
+                    yield from _taken(case, position, index, ref)
+
+
+def _taken(case: Case, position: int, index: int, ref: Ref) -> Iterator[Change]:
+    """A tensor as an operand, which is computed once more before that where it comes later."""
+    steps: dict[int, Step] = {}
+    if ref.step >= position:
+        needed = _made_by(case, ref, position)
+        if needed is None:
+            return
+        places = {at: len(case.steps) + k for k, at in enumerate(needed)}
+        for at in needed:
+            refs = (
+                Ref(places.get(source.step, source.step), source.index)
+                for source in case.steps[at].sources(at)
+            )
+            steps[places[at]] = Step(case.steps[at].op, tuple(refs))
+        new = Ref(places[ref.step], ref.index)
+    else:
+        new = ref
+    taken = case.steps[position].sources(position)[index]
+    what = f"{step_name(case, position)} takes {tensor_name(case, ref)} in place of "
+    what += tensor_name(case, taken)
+    yield Change(what, "", {position: _with(case, position, index, new), **steps}, of=position)
+
+
+def _made_by(case: Case, ref: Ref, position: int) -> Sequence[int] | None:
+    """The steps behind a position that a tensor is made by; None where the position's is one."""
+    found, line = set[int](), [ref.step]
+    while line:
+        at = line.pop()
+        if at == position:
+            return None
+        if at > position and at not in found:
+            found.add(at)
+            line += [source.step for source in case.steps[at].sources(at)]
+    return sorted(found)
