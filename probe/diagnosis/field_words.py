@@ -93,7 +93,7 @@ def _hidden(x: np.ndarray) -> np.ndarray | None:
     if x.dtype.kind == "b" or np.isin(x, (0, 1)).all():
         hidden = x == 0
         upper = np.triu(np.ones(x.shape[-2:], bool), 1)
-        return ~hidden if (~hidden == upper).all() else hidden
+        return np.asarray(upper if (~hidden == upper).all() else hidden)
     if (hidden := x <= _HIDDEN).any():
         return np.asarray(hidden)
     return None
@@ -232,17 +232,6 @@ def _shift(case: Case, position: int) -> Iterator[tuple[str, str]]:
         yield "cyclic shift", "roll as the layer does"
 
 
-def _norm(case: Case, position: int) -> Iterator[tuple[str, str]]:
-    kinds = (ops.LayerNormalization, ops.RMSNormalization, ops.GroupNormalization)
-    if isinstance(case.steps[position].op, (*kinds, ops.BatchNormalization)):
-        yield "norm", "normalise as the layer does"
-
-
-def _softmax(case: Case, position: int) -> Iterator[tuple[str, str]]:
-    if isinstance(case.steps[position].op, ops.Softmax):
-        yield "softmax", "take the softmax"
-
-
 def _heads(case: Case, position: int) -> Iterator[tuple[str, str]]:
     """Axes put in another order or split, on the way to or from attention."""
     if not isinstance(case.steps[position].op, ops.Reshape | ops.Transpose):
@@ -253,6 +242,4 @@ def _heads(case: Case, position: int) -> Iterator[tuple[str, str]]:
         yield "order of heads", "keep heads and features in the layer's order"
 
 
-_ROLES: tuple[Role, ...] = (
-    *(_mask, _scale, _residual, _embedding, _bias, _shift, _norm, _softmax, _heads),
-)
+_ROLES: tuple[Role, ...] = (*(_mask, _scale, _residual, _embedding, _bias, _shift, _heads),)

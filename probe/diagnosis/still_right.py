@@ -92,7 +92,7 @@ def _asked(case: Case, call: str) -> str:
     elif number:
         name = f"{name}:{number}"
     return (
-        f"to halve what is left, compare your output of {name} too: --layer {name}{again} "
+        f"to find which half it is in, compare your output of {name} too: --layer {name}{again} "
         "--expect its.npy"
     )
 

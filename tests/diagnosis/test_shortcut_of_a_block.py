@@ -135,7 +135,7 @@ MISTAKES = {
     ),
     "parameters of bn1": (
         "swapped-inputs",
-        "downsample.1 (BatchNormalization) uses the parameters of bn1 (BatchNormalization)",
+        "downsample.1 uses the parameters of bn1",
     ),
 }
 

@@ -95,7 +95,7 @@ def _others(value: Any) -> Iterator[Any]:
         usual = (value + 1, value - 1, 2 * value, value // 2, 0, 1, -1, -value)
         yield from (other for other in dict.fromkeys(usual) if other != value)
     elif isinstance(value, float):
-        usual = (1.0, 2 * value, value / 2, -value, 0.0, value**2, value**0.5 if value > 0 else 1.0)
-        yield from (other for other in dict.fromkeys(usual) if other != value)
+        factors = (1.0, 2 * value, value / 2, -value, 0.0, value**2, 1 / value if value else 1.0)
+        yield from (other for other in dict.fromkeys(factors) if other != value)
     elif isinstance(value, list | tuple) and value[::-1] != value:
         yield value[::-1]

@@ -36,14 +36,13 @@ def missing_activation(case: Case) -> Iterator[Edit]:
     """
     for position, op in case.having(Elementwise, *_ALONG, ops.AbsMaxQuantize):
         steps = case.with_op(position, ops.Identity())
+        do = f"apply {_name(op)} there, too"
+        if position == case.last:
+            do = f"the layer's output is the one after its {_name(op)}"
         yield case.edit(
             f"{_name(op)} is not applied",
             steps,
-            do=(
-                f"the layer's output is the one after its {_name(op)}"
-                if position == case.last
-                else f"apply {_name(op)} there, too"
-            ),
+            do=do,
         )
 
 
