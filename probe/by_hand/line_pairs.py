@@ -95,7 +95,9 @@ def _paired(yours: Sequence[_Line], layers: Sequence[_Line]) -> Iterator[tuple[s
 
 
 def _targets(line: str) -> list[str]:
-    """What a line assigns, in any order."""
+    """What a line assigns, in any order, or what it goes through."""
+    if loop := re.match(r"\s*(for .* in )", line):
+        return [loop[1]]
     return sorted(line.strip().partition(" = ")[0].split(", "))
 
 

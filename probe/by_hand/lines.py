@@ -15,7 +15,7 @@ from probe.by_hand.writer import HandWriter
 
 __all__ = ["MistakeLines", "mistake_lines"]
 
-_MOST = 10
+_MOST = 12
 """So many lines still show a mistake, more of them another layer."""
 _FITTED = 1e-5
 """How far a value may lie from what the mistake gives, as a share of the largest: numbers that were

@@ -7,21 +7,26 @@ from typing import Any
 
 import numpy as np
 
+from probe import ops
 from probe.by_hand.altered import expressed
 from probe.by_hand.altered_elements import pattern
 from probe.by_hand.counterparts import counterparts
 from probe.by_hand.names import Names
 from probe.by_hand.registry import Unwritten, is_written
 from probe.by_hand.script import Computation
-from probe.by_hand.values import ATOM, Order, Value, as_tuple, number
+from probe.by_hand.values import ATOM, SUM, Order, Value, as_tuple, number
 from probe.by_hand.weights import WeightNames
-from probe.by_hand.writer import HandWriter, NameKey, same_array
+from probe.by_hand.writer import HandWriter, Kind, NameKey, same_array
 from probe.by_hand.writers.along_axis import over
 from probe.ops.base import Op
-from probe.ops.step import Ref
+from probe.ops.step import Ref, weight_fields
 from probe.ops.weight import Weight
 
 __all__ = ["MistakeWriter"]
+
+
+_SYMMETRIC = (ops.Sigmoid, ops.HardSigmoid)
+"""Functions of which f(-x) is 1 - f(x)."""
 
 
 class MistakeWriter(HandWriter):
@@ -73,10 +78,50 @@ class MistakeWriter(HandWriter):
         if own.stored is not None and own.stored.shape == own.effective.shape:  # not packed
             if np.array_equal(own.to_op(own.stored), array):
                 return self._weights.value(own, self._stored_name(own))
-        found = expressed(value, own.value, array)
+        found = expressed(value, own.value, array) or self._combined(value, own, array)
         if found is None:
             raise Unwritten("a weight that is another")
         return found
+
+    def _combined(self, value: Value, own: Weight, array: np.ndarray) -> Value | None:
+        """A weight that is the sum of two of the layer's, or whose two rows are made of these."""
+        for other in self._weights.others(own):
+            if other.value.shape == own.value.shape == array.shape:
+                if np.allclose(own.value.astype(np.float64) + other.value, array, rtol=1e-6):
+                    text = f"{value.at(SUM)} + {self.plain(self.weight(other)).at(SUM)}"
+                    return replace(value, text=text, level=SUM)
+        return None
+
+    def rows(self, weight: Weight) -> tuple[str, str]:
+        own = self._weights.of(weight)
+        if own is None or own.value.shape != weight.value.shape or len(own.value) != 2:
+            return super().rows(weight)
+        (name, other), (first, second) = super().rows(own), own.value.astype(np.float64)
+        made = ((name, first), (other, second), (f"{name} + {other}", first + second))
+        texts = []
+        for given, row in zip(weight.value, (name, other), strict=True):
+            known = (*made, (f"0 * {row}", 0 * first))
+            found = (text for text, array in known if np.allclose(array, given, rtol=1e-6))
+            texts.append(next(found, ""))
+        return (texts[0], texts[1]) if all(texts) else super().rows(weight)
+
+    def own_gate(self, op: Kind, letter: str) -> tuple[Kind, bool]:
+        """Whether the weights of a gate, whose function is a sigmoid, are those of the layer times
+        -1: the gate is then 1 minus that of the layer's weights."""
+        if not isinstance(op, ops.GRU) or not isinstance(op.recurrent_activation, _SYMMETRIC):
+            return op, False
+        given = weight_fields(op)
+        own: dict[str, Any] = {name: self._weights.of(each) for name, each in given.items()}
+        columns = op.block(letter)
+        for name, weight in given.items():
+            mine = own[name]
+            if mine is None:
+                return op, False
+            turned = np.array(mine.value, np.float64)
+            turned[..., columns] *= -1
+            if not np.array_equal(turned, weight.value):
+                return op, False
+        return replace(op, **own), True
 
     def constant(self, hint: str, array: np.ndarray) -> Value:
         return pattern(np.asarray(array)) or super().constant(hint, array)

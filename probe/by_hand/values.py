@@ -9,8 +9,8 @@ import numpy as np
 
 __all__ = [
     *("ATOM", "POWER", "PRODUCT", "SUM", "TEST"),
-    *("Value", "as_tuple", "bracketed", "composed", "listed", "number", "shape_words"),
-    "sizes_of",
+    *("Value", "as_tuple", "bracketed", "commented", "composed", "joined", "listed", "number"),
+    *("shape_words", "sizes_of"),
 ]
 
 TEST, SUM, PRODUCT, POWER, ATOM = range(5)
@@ -121,3 +121,15 @@ def listed(numbers: Iterable[float]) -> str:
 def shape_words(shape: Sequence[int]) -> str:
     """A shape, for a comment."""
     return as_tuple(shape) if shape else "a number"
+
+
+def commented(shape: Sequence[int], comment: str) -> str:
+    """A shape with what else is said of a value."""
+    if comment.startswith(":"):
+        return f"{shape_words(shape)}{comment}"
+    return joined(shape_words(shape), comment)
+
+
+def joined(*parts: str) -> str:
+    """Parts of a comment."""
+    return ", ".join(filter(None, parts))

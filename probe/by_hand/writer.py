@@ -4,7 +4,7 @@ another's expression."""
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,27 +13,20 @@ from probe.by_hand.names import Names, identifier, words
 from probe.by_hand.plan import Plan
 from probe.by_hand.registry import Unwritten, writer_of
 from probe.by_hand.script import Computation, HandScript, NamedValue, Statement
-from probe.by_hand.values import (
-    ATOM,
-    Order,
-    Value,
-    as_tuple,
-    listed,
-    number,
-    shape_words,
-)
+from probe.by_hand.values import ATOM, Order, Value, as_tuple, commented, joined, listed, number
 from probe.by_hand.weights import WeightNames
 from probe.errors import absorbed
 from probe.ops.base import Op
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
 
-__all__ = ["HandWriter", "NameKey", "same_array", "written"]
+__all__ = ["HandWriter", "Kind", "NameKey", "same_array", "written"]
 
 _WRITTEN_OUT = 10
 """So many constants are written, more of them are loaded."""
 
 
+Kind = TypeVar("Kind", bound=Op)
 NameKey = tuple[str | int, ...]
 """What a name is for: ("weight", name), ("input", index), ("output", index), or of a step ("step",
 position, output), ("local", position, hint), ("constant", position, hint)."""
@@ -82,6 +75,15 @@ class HandWriter:
                 self._arrays |= arrays
         return self._weights.value(weight, known)
 
+    def own_gate(self, op: Kind, letter: str) -> tuple[Kind, bool]:
+        """A recurrence, and whether a gate of it is 1 minus that."""
+        return op, False
+
+    def rows(self, weight: Weight) -> tuple[str, str]:
+        """The two rows of a weight that holds two biases."""
+        name = self.plain(self.weight(weight)).at(ATOM)
+        return f"{name}[0]", f"{name}[1]"
+
     def root(self, variance: Weight, epsilon: float) -> str:
         """The standard deviation that a normalisation divides by."""
         return f"np.sqrt({self.plain(self.weight(variance)).text} + {number(epsilon)})"
@@ -109,7 +111,7 @@ class HandWriter:
     def let(self, hint: str, value: Value, comment: str = "") -> Value:
         """Gives a value a name of its own within the step; another step may use the name again."""
         name = self._local(hint)
-        self._state((f"{name} = {value.text}",), _commented(value.shape, comment))
+        self._state((f"{name} = {value.text}",), commented(value.shape, comment))
         return replace(value, text=name, level=ATOM)
 
     def named(self, hint: str, value: Value) -> Value:
@@ -232,7 +234,7 @@ class HandWriter:
     def _load(self, name: str, key: str, array: np.ndarray, comment: str = "") -> None:
         self._arrays[key] = array
         line = f'{name} = load("{key}")'
-        self._loads.append(Statement((line,), _commented(np.shape(array), comment)))
+        self._loads.append(Statement((line,), commented(np.shape(array), comment)))
 
     def _loaded(self, position: int) -> tuple[Value, ...]:
         """The outputs of a step that is not written, as they were computed."""
@@ -259,7 +261,7 @@ class HandWriter:
         name = self._step_name(output)
         self._state(
             (f"{name} = {value.text}",),
-            _commented(value.shape, self.plan.source_line(self.position)),
+            commented(value.shape, self.plan.source_line(self.position)),
             (NamedValue(name, self.position, output, value.order),),
         )
         return replace(value, text=name, level=ATOM)
@@ -277,7 +279,7 @@ class HandWriter:
             replace(
                 last,
                 lines=(*last.lines[:-1], line),
-                comment=_joined(last.comment, self.plan.source_line(self.position)),
+                comment=joined(last.comment, self.plan.source_line(self.position)),
                 named=(NamedValue(name, self.position, output, value.order),),
             )
         )
@@ -329,22 +331,12 @@ class HandWriter:
                 name = self._new(("output", k), self.plan.output_name(k, len(refs)))
                 self._state(
                     (f"{name} = {value.text}",),
-                    _commented(value.shape, ""),
+                    commented(value.shape, ""),
                     (NamedValue(name, last, k, None),),
                 )
                 value = replace(value, text=name, level=ATOM)
             found.append(value.text)
         return tuple(found)
-
-
-def _commented(shape: Sequence[int], comment: str) -> str:
-    if comment.startswith(":"):
-        return f"{shape_words(shape)}{comment}"
-    return _joined(shape_words(shape), comment)
-
-
-def _joined(*parts: str) -> str:
-    return ", ".join(filter(None, parts))
 
 
 def same_array(left: np.ndarray, right: np.ndarray) -> bool:

@@ -123,8 +123,11 @@ def _gru(op: ops.GRU, w: HandWriter, *values: Value) -> tuple[Value, ...]:
             reset = loop.let("reset", f"{r} * {h}")
             inner = f"{_bounded(op, loop, reset)} @ {blocks['h']}"
         n = _activated(op.activation, loop, "n", f"{parts['n']} + {inner}")
+        if turned:
+            return [f"(1 - {z}) * {h} + {z} * {n}"]
         return [f"{z} * {h} + (1 - {z}) * {n}"]
 
+    op, turned = w.own_gate(op, "z")
     return walked(op, w, values, ["h"], cell, gate_words(op, "GRU"))
 
 
@@ -185,9 +188,10 @@ def biases(op: ops.RNN | ops.LSTM | ops.GRU, w: HandWriter) -> tuple[str, str]:
     def vector(weight: Weight | None) -> str:
         return "" if weight is None else w.plain(w.weight(weight)).at(ATOM)
 
-    first, second = vector(op.bias), vector(op.recurrent_bias)
     if op.bias is not None and op.bias.value.ndim == 2:
-        first, second = f"{first}[0]", f"{first}[1]"
+        first, second = w.rows(op.bias)
+    else:
+        first, second = vector(op.bias), vector(op.recurrent_bias)
     return (f" + {first}" if first else ""), (f" + {second}" if second else "")
 
 
