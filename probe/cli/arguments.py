@@ -142,6 +142,7 @@ _OF_A_RUN = (
     "html",
     "junit",
     "engine",
+    "device",
     "quiet",
     "verbose",
 )
@@ -201,11 +202,14 @@ _OF_AN_EXPLANATION: tuple[str, ...] = (
 def refuse_contradictions(arguments: Arguments) -> None:
     """Raises UsageError where options that were given mean nothing together."""
     options = [part.name for part in fields(arguments) if arguments.is_given(part.name)]
+    lists_a_run = not {*OF_THE_INPUT}.isdisjoint(options)
     for name in options:
         if name in _OF_ONE_LAYER and arguments.layer is None and not arguments.all:
             raise click.UsageError(f"{_flag(name)} needs --layer NAME")
         if name in _OF_ONE_LAYER and arguments.all:
             raise click.UsageError(f"{_flag(name)} needs --layer and cannot be used with --all")
+        if name == "device" and lists_a_run:
+            continue
         if name in _OF_A_RUN and arguments.layer is None and not arguments.all:
             raise click.UsageError(f"{_flag(name)} needs --layer NAME or --all")
     refuse_together(arguments, options)

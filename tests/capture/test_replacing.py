@@ -245,7 +245,8 @@ def test_from_the_command_line(probe, files):
         assert [report["layer"] for report in told["reports"] if report["replaced"]] == ["first"]
         status, out, _ = probe(model, "--layer", "if", *given, *asked)
         assert status == 0 and effect in unwrapped(out)
-        assert out.splitlines()[-1].startswith("agree: ")
+        assert out.splitlines()[-3].startswith("agree: ")
+        assert out.endswith(f"\n\nwritten: {files / 'told.json'}\n")
     for wrong, words in (
         ("first", "'first' is not LAYER=FILE, such as conv2d=mine.npy"),
         (f"frst={files / 'mine.npy'}", "did you mean 'first'?"),
