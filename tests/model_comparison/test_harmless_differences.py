@@ -266,3 +266,42 @@ def test_a_step_that_one_side_has_more_is_proven_by_leaving_it_out():
     assert found.sources[0].notes[0] == (
         "B has Div in /div besides: without it, B's layers give A's values"
     )
+
+
+class _Narrow(nn.Module):
+    """Convolutions of 5 and 3 channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.last = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 3, 3), nn.Conv2d(3, 2, 1)
+        self.act = nn.ELU()
+
+    def forward(self, x):
+        return self.last(self.act(self.two(self.act(self.one(x)))))
+
+
+def _filled_up(net):
+    """The same with channels of zeros, 8 of each."""
+    wide = copy.deepcopy(net)
+    for name, (inner, outer) in {"one": (3, 8), "two": (8, 8), "last": (8, 2)}.items():
+        old = net.get_submodule(name)
+        new = nn.Conv2d(inner, outer, old.kernel_size)
+        for held in (new.weight, new.bias):
+            held.data.zero_()
+        new.weight.data[: old.out_channels, : old.in_channels] = old.weight.data
+        new.bias.data[: old.out_channels] = old.bias.data
+        setattr(wide, name, new)
+    return wide
+
+
+def test_channels_that_are_filled_up_with_zeros_are_no_fault():
+    torch.manual_seed(0)
+    net, x = _Narrow().eval(), np.random.default_rng(0).normal(size=(2, 3, 9, 9))
+    wide, x = _filled_up(net), x.astype(np.float32)
+    assert probe.compare(net, wide, x).verdict == "agree"
+    wide.two.weight.data[:2] = wide.two.weight.data[:2].flip(0)
+    (source,) = probe.compare(net, wide, x).sources
+    assert "two" in source.b
+    assert (
+        source.notes[0] == "B's are A's with 2 of 3 places of axis 0 exchanged: 0 and 1 exchanged"
+    )

@@ -87,9 +87,23 @@ def differing_weights(
                 yield Difference(name, None, shown, a, name, right)
             continue
         if left.value.shape != right.value.shape:
+            right = _without_zeros(right, left.value.shape)
+        if left.value.shape != right.value.shape:
             part = part_of(left.value, right.value) or part
             left, right = _parts(left, right, part)
         yield from _values(a, name, left, right, beside)
+
+
+def _without_zeros(weight: Weight, shape: tuple[int, ...]) -> Weight:
+    """A weight of this shape, where only zeros are behind it on each axis: channels that fill
+    up."""
+    values = weight.value
+    if values.ndim != len(shape) or any(n < m for n, m in zip(values.shape, shape, strict=True)):
+        return weight
+    inner = values[tuple(map(slice, shape))]
+    if np.count_nonzero(inner) != np.count_nonzero(values):
+        return weight
+    return Weight(weight.name, None, inner)
 
 
 def _parts(left: Weight, right: Weight, part: FusedPart | None) -> tuple[Weight, Weight]:

@@ -226,7 +226,7 @@ def _gathered(state: WalkState, node: GraphNode, anchors: Sequence[Anchor]) -> S
     if axis is None or len(node.outputs) > 1:
         return None
     width = value.shape[axis]
-    if not anchors or len(anchors[0].looked) != width:
+    if not anchors:
         return None
     partner = state.partner_root(node.inputs[0]) if node.inputs else None
     if partner is not None:  # of layers with the same weights those that read what this does
@@ -235,14 +235,14 @@ def _gathered(state: WalkState, node: GraphNode, anchors: Sequence[Anchor]) -> S
     tensors: list[Tensor] = []
     columns: list[tuple[np.ndarray, np.ndarray]] = []
     for anchor in anchors:
-        places = np.flatnonzero(left & (anchor.rows >= 0))
-        if len(places):
+        found = (anchor.rows >= 0) & left[anchor.looked]
+        if found.any():
             tensors.append(anchor.node.outputs[0])
-            columns.append((places, anchor.rows[places]))
-            left[places] = False
-    if left.any() or any(channel_axis(anchor.node) != axis for anchor in anchors):
+            columns.append((anchor.looked[found], anchor.rows[found]))
+            left[anchor.looked[found]] = False
+    if not _are_zero(node, left) or any(channel_axis(anchor.node) != axis for anchor in anchors):
         return None
-    source = Source(tuple(tensors), tuple(columns), axis)
+    source = Source(tuple(tensors), tuple(columns), axis, width if left.any() else 0)
     try:
         joined = source.gathered([tensor.value for tensor in tensors])
     except (ValueError, IndexError):  # axes or sizes that do not fit
@@ -250,6 +250,20 @@ def _gathered(state: WalkState, node: GraphNode, anchors: Sequence[Anchor]) -> S
     if next(ways(joined.shape, value.shape), None) is None:
         return None
     return source
+
+
+def _are_zero(node: GraphNode, rows: np.ndarray) -> bool:
+    """Whether rows of a node's weight, and their biases, are zeros: channels that only fill up."""
+    held = dict(held_weights(node))
+    if not rows.any():
+        return True
+    if "weight" not in held or held["weight"].value.ndim < 2:
+        return False
+    axis = int(node.kind == "MatMul")
+    values = [np.moveaxis(held["weight"].value, axis, 0)]
+    if "bias" in held:
+        values.append(held["bias"].value)
+    return all(len(x) == len(rows) and not x[rows].any() for x in values)
 
 
 def _is_nearer(state: WalkState, behind: Tensor, b: Tensor, inner: Tensor) -> bool:

@@ -31,6 +31,8 @@ class Source:
     columns: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     """Of several: for each the places in the joined axis, and the columns that come there."""
     axis: int = -1
+    width: int = 0
+    """The length of that axis where some of its places stand for nothing and are zero."""
 
     @property
     def tensor(self) -> Tensor:
@@ -40,9 +42,9 @@ class Source:
         """One array for each tensor -> what takes the place."""
         if not self.columns:
             return arrays[0]
-        count = sum(len(places) for places, _ in self.columns)
+        count = self.width or sum(len(places) for places, _ in self.columns)
         first = np.moveaxis(arrays[0], self.axis, -1)
-        out = np.empty((*first.shape[:-1], count), np.result_type(*arrays))
+        out = np.zeros((*first.shape[:-1], count), np.result_type(*arrays))
         for array, (places, columns) in zip(arrays, self.columns, strict=True):
             out[..., places] = np.moveaxis(array, self.axis, -1)[..., columns]
         return np.moveaxis(out, -1, self.axis)
