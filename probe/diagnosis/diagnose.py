@@ -149,10 +149,10 @@ def diagnose(
     if not exact:
         findings = partial_findings(case, determined(scored, differing), party, search)
         findings, more = _unexplained(case, search, findings, certain, party)
+        words = (*words, *_too_few(case, found, differing), *more)
         if not findings:
             where = still_right(case, allowed)
-        advice = where.words or filter(None, [next_input(case)])
-        words = (*words, *_too_few(case, found, differing), *more, *advice)
+            words = (*words, *(where.words or filter(None, [next_input(case)])))
     edits = tuple(candidate.edit for candidate, _ in chosen)
     settled = any(not freedom(candidate) and not candidate.also for candidate, _ in chosen)
     spent = search.budget.used / _work(search.large, thorough)

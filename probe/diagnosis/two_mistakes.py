@@ -26,9 +26,10 @@ is tried last beside each one."""
 _LIKELY = 0.2
 """What a mistake may leave of the variance of the ranks to be likely one of two: what is tried last
 is looked for beside it first."""
-_PART, _CHANGED, _EXACT = 0.05, 4.0, 1e-5
-"""From which share of what differs on a mistake that gives it exactly is one of two, and up to what
-is left of it: so many times the allowance, or that share of the largest difference."""
+_PART, _EXACT, _CHANCE = 0.05, 1e-5, 0.02
+"""From which share of what differs on a mistake that gives it exactly is one of two; up to what is
+left of it, as a share of the largest difference; and of its own, where little is allowed more than
+the difference."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
 """How many mistakes are tried together with every other one."""
 
@@ -230,7 +231,8 @@ def _exact_part(candidate: Scored, some: Sample | None) -> float:
         apart = np.abs(some.observed - some.healthy)
         wrong = apart > some.allowed
         left = np.abs(some.observed - some.healthy - candidate.effect)
-        exact = wrong & (left <= np.maximum(_CHANGED * some.allowed, _EXACT * apart.max()))
+        nothing = left <= np.maximum(some.allowed, _EXACT * apart.max())
+        exact = wrong & nothing & (left <= _CHANCE * apart)
     return float(exact.sum() / max(1, wrong.sum()))
 
 
