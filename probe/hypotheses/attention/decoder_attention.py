@@ -248,7 +248,7 @@ def _masked(case: Case, index: int, words: str, keep: np.ndarray) -> Edit:
     x = case.inputs[index]
     other = keep != _drops(case) if _are_truths(x) else np.where(keep, 0.0, x.min())
     inputs = (*case.inputs[:index], other.astype(x.dtype), *case.inputs[index + 1 :])
-    return case.edit(words, inputs=inputs, do=f"use the mask of {input_name(case, index)}")
+    return case.edit(words, inputs=inputs, do=f"use the mask {input_name(case, index)}")
 
 
 @hypothesis("soft-cap")

@@ -14,7 +14,15 @@ from probe import ops
 from probe.by_hand.registry import Unwritten, writes
 from probe.by_hand.values import PRODUCT, SUM, Value, as_tuple, listed, number
 from probe.hypotheses.attention.rope_scaling import frequencies, other_scalings
-from probe.hypotheses.edits.rewriting import Rewiring, made_by, rewired, source_of, steps_taking
+from probe.hypotheses.edits.rewriting import (
+    Rewiring,
+    made_by,
+    origin_of,
+    rewired,
+    source_of,
+    steps_taking,
+)
+from probe.hypotheses.edits.step_words import ordinal, tensor_name
 from probe.hypotheses.registry import hypothesis
 from probe.numerics.precision import Precision
 from probe.ops.base import Evaluated, Rearrangement
@@ -305,8 +313,12 @@ def _some(case: Case) -> Iterator[tuple[list[tuple[_Rope, _Angles]], str]]:
     if each:
         yield each, ""
     if 1 < len(each) <= 4:
+        rotated = [tensor_name(case, origin_of(case, rope.x)) for rope, _ in each]
         for number, rotation in enumerate(each):
-            yield [rotation], f" in rotation {len(each) - number} of {len(each)}"
+            which = f"rotation of {rotated[number]}"
+            if len({*rotated}) < len(each):
+                which = f"{ordinal(len(each) - number)} rotation"
+            yield [rotation], f" in the {which}"
 
 
 def _rotated(

@@ -247,7 +247,7 @@ def _function(case: Case, position: int, names: Sequence[str]) -> str:
     word = _OPERATORS.get(type(op))
     if word is not None:
         return _applied(case, position, word, names)
-    if isinstance(op, ops.Slice | ops.Gather) and "getitem" in function:
+    if "getitem" in function:
         (source, *_) = case.steps[position].sources(position)
         return _shortened(f"the part of {_operand(case, source, names)}", "the part")
     return _in_framework(function)

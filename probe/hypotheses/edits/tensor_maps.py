@@ -140,7 +140,7 @@ def _orders_of_blocks(blocks: np.ndarray, name: str) -> Iterator[tuple[str, np.n
                 yield words, blocks[list(which)].ravel()
     yield f"interleaved along {name}: {parts} blocks are read in turn", blocks.T.ravel()
     if length > _PARTS:
-        words = f"split along {name} into each {parts}th slice instead of {parts} blocks"
+        words = f"split along {name} in turns of {parts} slices instead of {parts} blocks"
         yield words, places.reshape(-1, parts).T.ravel()
     words = f"taken from the first of {parts} blocks along {name} for all blocks"
     yield words, np.tile(places[:length], parts)

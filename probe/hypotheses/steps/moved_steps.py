@@ -170,7 +170,7 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
                 f"{tensor_name(case, main)}"
             )
             out = main if position == len(case.steps) - 1 else None
-            yield Change(what, "", steps, out)
+            yield Change(what, "", steps, out, of=position)
 
 
 def _before_another_layout(
@@ -197,7 +197,7 @@ def _before_another_layout(
                 steps[user] = taking_instead(case, user, Ref(position), sources[0])
             where = f"to {tensor_name(case, main)}, not behind {step_name(case, ref.step)}"
             out = sources[0] if position == len(case.steps) - 1 else None
-            yield Change(f"{_action(case, position, 0)} {where}", "", steps, out)
+            yield Change(f"{_action(case, position, 0)} {where}", "", steps, out, of=position)
         ref = main
 
 
