@@ -101,6 +101,12 @@ def test_nothing_that_came_with_a_model_is_read(probe, project, monkeypatch):
     assert not list(project.rglob("ran")), "nothing of the settings was run"
 
 
+def test_the_environment_switches_settings_off(probe, project, monkeypatch):
+    monkeypatch.setenv("PROBE_SETTINGS", "0")
+    assert "is a state_dict" in probe("models/net.pt", "--layer", "")[2]
+    assert not (project / "ran").exists()
+
+
 def test_settings_of_another_user_are_not_read(probe, project, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: (project / "probe.toml").stat().st_uid + 1)
     monkeypatch.setattr("probe.cli.settings._ROOT", -1)
