@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 
-__all__ = ["held", "of_constant", "or_zero", "without_rounding"]
+__all__ = ["held", "is_power_of_two", "of_constant", "or_zero", "without_rounding"]
 
 
 def or_zero(slack: np.ndarray | None) -> np.ndarray | float:
@@ -52,6 +52,11 @@ def without_rounding(
         if sizes:
             unit, size = min(unit, units), size + sizes
     return size == 0 or bool(size <= unit / precision.unit)
+
+
+def is_power_of_two(numbers: Any) -> bool:
+    """Whether multiplying by these, or dividing, rounds nothing."""
+    return bool((np.frexp(numbers)[0] == 0.5).all())
 
 
 def _unit_of(array: Any) -> float:

@@ -12,7 +12,7 @@ from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.engine_differences import ZERO_SHARE_OF_NAN
-from probe.ops.exactness import without_rounding
+from probe.ops.exactness import is_power_of_two, without_rounding
 from probe.ops.window.max_pool import AdaptivePool, Pool, fitted, reduced
 from probe.ops.window.same_padding import hides_asymmetry
 from probe.ops.window.sliding_windows import Pads, seen
@@ -56,11 +56,6 @@ def _gathered(
     form = (len(terms), math.prod(terms.shape[1:-1]), terms.shape[-1])
     counts = inside.reshape(form).sum(axis=(1, 2)) if divisors is None else divisors
     return terms.reshape(form), np.reshape(counts, (-1, 1, 1))
-
-
-def _is_power_of_two(divisor: np.ndarray) -> bool:
-    """Whether dividing by these rounds nothing."""
-    return bool((np.frexp(divisor)[0] == 0.5).all())
 
 
 class _Mean(Op):
@@ -165,7 +160,7 @@ class AveragePool(_Mean, Pool):
         flat = [0, 0, *(b for b, _ in pads), 0, 0, *(a for _, a in pads)]
         if any(flat):
             x = graph.op("Pad", x, graph.const(flat))
-        if _is_power_of_two(divisor) and not _is_power_of_two(np.array(window)):
+        if is_power_of_two(divisor) and not is_power_of_two(window):
             # sums of integers are exact, and so is what they are divided by, but no mean is
             total = self._emit_sum(graph, x, graph.shape(inputs[0])[1], kernel)
             return (graph.op("Mul", total, graph.const(1 / divisor)),)
@@ -182,7 +177,7 @@ class AveragePool(_Mean, Pool):
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         _, divisor = self._layout(inputs[0].shape[2:])
         count = self.term_count(inputs, ())
-        return _is_power_of_two(divisor) and without_rounding([(count, inputs)], (), precision)
+        return is_power_of_two(divisor) and without_rounding([(count, inputs)], (), precision)
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (
@@ -263,7 +258,7 @@ class GlobalAveragePool(_Mean):
 
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         count = self.term_count(inputs, ())
-        power = _is_power_of_two(np.array(count))
+        power = is_power_of_two(count)
         return power and without_rounding([(count, inputs)], (), precision)
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
