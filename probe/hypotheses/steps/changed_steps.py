@@ -7,7 +7,7 @@ import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import cache
-from itertools import combinations, permutations, product
+from itertools import chain, combinations, permutations, product
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -17,6 +17,7 @@ from probe.hypotheses.edits.activations import COMMON
 from probe.hypotheses.edits.attention_parts import Causal
 from probe.hypotheses.edits.changes import Changes
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
+from probe.hypotheses.edits.overwritten import overwriting
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.step_words import place_name
 from probe.hypotheses.edits.tensor_maps import scalings
@@ -67,7 +68,7 @@ def kind_changed(case: Case, position: int) -> Iterator[Change]:
     """Another operation at the step at ``position``."""
     op = case.steps[position].op
     several = len(case.steps[position].sources(position)) > 2
-    for other in siblings(op):
+    for other in chain(siblings(op), overwriting(op)):
         if several and isinstance(other, ops.Sub | ops.Div):
             continue
         words = f"{_name(other)} instead of {_name(op)}"
@@ -128,6 +129,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "padding": ("zeros", "border", "reflection"),
     "approximate": ("none", "tanh"),
     "overflow": ("WRAP", "SAT", "SAT_SYM"),
+    "reduction": ("none", "add", "max", "min", "mul"),
 }
 
 

@@ -108,6 +108,36 @@ def _others_taken(case: Case) -> Iterator[Change]:
             yield from _all(case, members)
 
 
+# Statistics.
+
+
+@more("rearranged-tensor")
+def statistics_elsewhere(case: Case) -> Iterator[Changes]:
+    """Means, variances and the like of the first, the last or the one before for all, or carried on
+    from one to the next."""
+    yield Changes(_statistics, "rearranged-tensor")
+
+
+_STATISTICS = (
+    *(ops.ReduceMean, ops.ReduceSum, ops.ReduceMax, ops.ReduceMin, ops.ReduceSumSquare),
+    *(ops.ReduceStd, ops.ReduceVar),
+)
+
+
+def _statistics(case: Case) -> Iterator[Change]:
+    """Those over the same axes together, and each alone."""
+    groups: dict[object, list[Ref]] = {}
+    for position, op in case.having(*_STATISTICS):
+        ref = Ref(position)
+        if np.prod(shape_of(case, ref)) > 1:
+            groups.setdefault((op.axes, shape_of(case, ref)), []).append(ref)
+    for group in groups.values():
+        shape, along = shape_of(case, group[0]), partial(axis_name, case, group[0])
+        ways = list(maps(shape, along, False))
+        for some in (group, *([ref] for ref in group if len(group) > 1)):
+            yield from _mapped(case, some, ways)
+
+
 # Layouts that are changed, and changed back.
 
 
