@@ -24,6 +24,8 @@ _ELEMENTS = 1 << 12
 """How many elements of a channel the products are looked at of."""
 _SIGMAS = 6.0
 """How improbable it has to be that rounding leaves that."""
+_OF_CONSTANTS = 1e-5
+"""The share of the largest value up to which a difference may be that of a computed constant."""
 _SPATIAL = {"depth", "height", "width", "length", "time"}
 """Axes along which Winograd's tiles mix large numbers with small ones."""
 
@@ -168,6 +170,12 @@ def _told(
         return
     for axis in range(error.ndim):
         yield from _along(case, wrong, error, axis, places[axis])
+    largest = float(np.abs(case.healthy[np.isfinite(case.healthy)]).max(initial=0.0))
+    if 0 < (most := float(np.abs(error).max())) < _OF_CONSTANTS * largest:
+        yield (
+            f"the largest difference is {most / largest:.1g} of the largest value, as small "
+            "as what float32 leaves of a constant that is computed, such as a window or a table"
+        )
     signs = np.sign(error[wrong])
     if wrong.sum() > 3 and abs(signs.mean()) == 1:
         yield f"yours is {'larger' if signs[0] > 0 else 'smaller'} than NumPy wherever it differs"

@@ -1,6 +1,7 @@
 """Mistakes of fixed point: word and fraction width, rounding, saturation and wrap-around, read off
 the values."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -231,8 +232,20 @@ def saturation(case: Case) -> Iterator[Edit]:
                 f"values are clipped at {edges}{_width(low, high)}: {count} of {seen.size} values",
                 case.appended(FixedPointGrid(0.0, "down (floor)", low, high)),
                 fitted=int(np.isfinite(low)) + int(np.isfinite(high)),
-                do="use a type with more integer bits",
+                do=_wide_enough(case),
             )
+
+
+def _wide_enough(case: Case) -> str:
+    """The type that holds the layer's own values, with as many fraction bits as these show."""
+    largest = float(np.abs(_extremes(case.pick(case.healthy))).max())
+    integer = 1 + max(0, math.frexp(largest)[1])
+    fraction = fraction_of(case.seen)
+    width = "W" if fraction is None else f"{integer + fraction}"
+    return (
+        f"use a type that holds {largest:.6g}: {integer} integer bits with the sign, "
+        f"ap_fixed<{width},{integer}>"
+    )
 
 
 def _width(low: float, high: float) -> str:
@@ -267,5 +280,5 @@ def wrap_around(case: Case) -> Iterator[Edit]:
                 f"values wrap around into {low:g} .. {high:g} (a {told} type with {integer} "
                 "integer bits)",
                 case.appended(FixedPointGrid(0.0, "down (floor)", low, high, wrap=True)),
-                do="use a type with more integer bits",
+                do=_wide_enough(case),
             )
