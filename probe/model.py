@@ -401,6 +401,15 @@ class TakesCodes(Protocol):
 
 
 @runtime_checkable
+class ComputesInCodes(Protocol):
+    """What a model offers besides whose tensors may be integers that stand for real numbers."""
+
+    def in_real_numbers(self) -> "Model | None":
+        """The same model with the numbers in the place of the integers, which takes numbers too;
+        None where it computes with none."""
+
+
+@runtime_checkable
 class Rounding(Protocol):
     """What a model offers besides that can run with other roundings than its own."""
 

@@ -9,7 +9,7 @@ from probe.description import Grid, Weight
 from .dataflow import Dataflow
 from .schema import DTYPES, OMITTED, TfliteNode, TfliteTensor, bits_of
 
-__all__ = ["worked_out"]
+__all__ = ["dequantised", "worked_out"]
 
 
 def worked_out(
@@ -33,14 +33,15 @@ def _computed(flow: Dataflow, at: int, values: Mapping[int, np.ndarray]) -> Weig
     if maker is not None and maker.operator in ("DEQUANTIZE", "DENSIFY"):
         tensor = flow.tensors[maker.inputs[0]]
         if tensor.constant is not None:
-            return _dequantised(tensor, tensor.constant)
+            return dequantised(tensor, tensor.constant)
     if at not in values:
         return None
     name = flow.tensors[at].name
     return Weight(name, None, values[at], ("computed by the model from constants",))
 
 
-def _dequantised(tensor: TfliteTensor, stored: np.ndarray) -> Weight:
+def dequantised(tensor: TfliteTensor, stored: np.ndarray) -> Weight:
+    """A constant as the numbers that it stands for."""
     quantisation = tensor.quantisation
     if tensor.sparsity is not None:
         return Weight(tensor.name, stored, stored, ("stored without its zeros",))

@@ -1,7 +1,7 @@
 """An opened .tflite file: its layers are its nodes, and the engine that was asked for is the
 framework."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,13 +10,14 @@ import numpy as np
 
 from probe.errors import BadInput, ForwardFailed, UnknownLayer
 from probe.listing import Layer, Shown
-from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Part, Producer
+from probe.model import CallOutput, Capture, InputSpec, Model, ModelInput, OnCall, Part, Producer
 
 from .codes import as_codes
 from .dataflow import Dataflow, short
 from .engines import machine, version
 from .listing import layers, names_of, notes, specs
 from .node_capture import capture, grid_of
+from .real_numbers import InRealNumbers
 from .runs import Runs, Values
 from .schema import OMITTED, TfliteNode, TfliteTensor
 
@@ -35,6 +36,8 @@ class TfliteModel(Shown):
     engine: str
     trusted: bool = False
     other_files: tuple[str, ...] = ()
+    seen: Callable[[TfliteNode, Values, Capture], Capture] = lambda node, values, call: call
+    """What is made of each call of a node."""
 
     @property
     def framework(self) -> str:
@@ -104,6 +107,14 @@ class TfliteModel(Shown):
         if len(arrays) != len(tensors):
             return tuple(arrays), ""
         return as_codes(tensors, arrays)
+
+    def in_real_numbers(self) -> Model | None:
+        """What a model of floats is compared with; None where no node takes or gives codes."""
+        tensors = {at for node in self.flow.nodes.values() for at in (*node.inputs, *node.outputs)}
+        computed = self.flow.following & tensors
+        if any(grid_of(self.flow.tensors[at]) is not None for at in computed):
+            return InRealNumbers(self)
+        return None
 
     def run(
         self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall
@@ -190,7 +201,8 @@ class TfliteModel(Shown):
     def _capture(
         self, name: str, node: TfliteNode, values: Values, made_by: Mapping[int, Producer]
     ) -> Capture | None:
-        return capture(self._runs, name, node, values, made_by)
+        call = capture(self._runs, name, node, values, made_by)
+        return None if call is None else self.seen(node, values, call)
 
     def _put(self, node: TfliteNode, values: Values, replacement: Sequence[np.ndarray]) -> None:
         """Other numbers in the place of what a node gave."""

@@ -9,7 +9,7 @@ from typing import Any
 from probe.capture.question import tolerance_of
 from probe.capture.replacing import Replace
 from probe.capture.run import ModelLike
-from probe.capture.user_arrays import Inputs, Shape
+from probe.capture.user_arrays import InputArgument, Inputs, Shape
 from probe.command_line import drawing
 from probe.errors import BadInput
 from probe.model import Model, recorded
@@ -21,7 +21,7 @@ from probe.model_comparison.pairing import compared
 from probe.model_comparison.passes import outputs_apart, passes_of
 from probe.model_comparison.reports.result import ModelComparison
 from probe.model_comparison.side_run import SideRun, blocks_of
-from probe.model_comparison.sides import ArraysAlone, opened_side
+from probe.model_comparison.sides import ArraysAlone, in_numbers, opened_side
 from probe.model_comparison.stored_weights import compared_weights
 from probe.process.interrupts import undisturbed
 from probe.verdict.options import NOT_SEARCHED, search_of
@@ -100,7 +100,8 @@ def compare(
     tolerance = tolerance_of(rtol, atol)
     how = search_of(search, thorough) or NOT_SEARCHED
     planned = None if types is None else read_types(types)
-    first, second = opened_side(a), opened_side(b)
+    is_drawn = (x.values if isinstance(x, InputArgument) else x) is None
+    (first, second), of_numbers = in_numbers(opened_side(a), opened_side(b), is_drawn)
     blocks = blocks_of(layers)
     runs = SideRun(replace, blocks), SideRun(replace_b, blocks)
     furthest = 0.0
@@ -118,6 +119,7 @@ def compare(
         comparison = changed(comparison, how=batch.how, notes=(*notes, *comparison.notes))
     if comparison.ok and batch.some:
         comparison = changed(comparison, sentence=f"{comparison.sentence}, on {batch.some}")
+    comparison = changed(comparison, notes=(*of_numbers, *comparison.notes))
     if blocks is not None:
         which = f"in blocks {blocks.first} to" if blocks.first else "up to block"
         sentence = f"{comparison.sentence}, {which} {blocks.last}"

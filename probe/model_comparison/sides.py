@@ -10,9 +10,9 @@ from probe import printable
 from probe.capture.run import ModelLike, opened
 from probe.capture.user_arrays import as_array, holds_numbers
 from probe.errors import BadInput, ProbeError
-from probe.model import Model, OutputsAlone
+from probe.model import ComputesInCodes, Model, OutputsAlone, recorded
 
-__all__ = ["ArraysAlone", "Side", "opened_side", "told_of"]
+__all__ = ["ArraysAlone", "Side", "in_numbers", "opened_side", "told_of"]
 
 
 class Side(Enum):
@@ -67,3 +67,27 @@ def opened_side(source: ModelLike | Mapping[str, object]) -> Model | ArraysAlone
     if isinstance(model, OutputsAlone):
         return ArraysAlone(model.outputs_alone(), model.source)
     return model
+
+
+def in_numbers(
+    a: Model | ArraysAlone, b: Model | ArraysAlone, drawn: bool
+) -> tuple[list[Model | ArraysAlone], tuple[str, ...]]:
+    """Both sides, a model of integers with the numbers that these stand for in their place where
+    the other one is a model of floats; and what is said of that. BadInput where the input is
+    drawn."""
+    sides = [a, b]
+    found = [
+        side.in_real_numbers() if isinstance(side, ComputesInCodes) else None for side in sides
+    ]
+    if isinstance(a, ArraysAlone) or isinstance(b, ArraysAlone) or found.count(None) != 1:
+        return sides, ()
+    at = 1 - found.index(None)
+    seen, side, other = found[at], list(Side)[at], sides[1 - at]
+    assert seen is not None and not isinstance(other, ArraysAlone)
+    if drawn and recorded(other) is None:
+        raise BadInput(
+            f"{side.value} computes with integers, whose ranges were chosen for real inputs: give "
+            "one (x=, --input), since drawn values lie beyond them"
+        )
+    sides[at] = seen
+    return sides, tuple(f"{side.value}: {note}" for note in seen.notes)

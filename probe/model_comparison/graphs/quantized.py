@@ -27,6 +27,7 @@ from probe.ops import (
     Clip,
     Constant,
     Conv,
+    DynamicInput,
     DynamicQuantize,
     DynamicQuantizeLinear,
     FakeQuantize,
@@ -91,10 +92,9 @@ def take_integers_away(graph: ModelGraph) -> ModelGraph:
 
 def quantizes(graph: ModelGraph) -> bool:
     """Whether a model computes with integers that stand for numbers."""
-    kinds = (
-        QuantizeLinear | DynamicQuantizeLinear | DynamicQuantize | FakeQuantize | NudgedFakeQuantize
-    )
-    return any(isinstance(node.op, kinds) for node in graph.nodes)
+    kinds = QuantizeLinear | FakeQuantize | NudgedFakeQuantize
+    dynamic = DynamicQuantizeLinear | DynamicQuantize | DynamicInput
+    return any(isinstance(node.op, kinds | dynamic) for node in graph.nodes)
 
 
 def _take_static(node: GraphNode, steps: dict[GraphNode, float], gone: set[GraphNode]) -> None:
@@ -122,10 +122,16 @@ def _take_rounding(node: GraphNode, steps: dict[GraphNode, float]) -> None:
         steps[node] = op.step(np.asarray(node.inputs[0].value, np.float32))
         node.op = Identity()
         node.__dict__.pop("layout", None)
+    elif isinstance(op, DynamicInput):
+        steps[node] = float(op.ends(np.asarray(node.inputs[0].value, np.float32))[0].max())
+        node.op = Identity()
+        node.__dict__.pop("layout", None)
     elif isinstance(op, FakeQuantize | NudgedFakeQuantize):
         size, (low, high) = op.step(), op.limits()
         if size.size == low.size == 1:
             _becomes_cut(node, steps, float(size.item()), float(low.item()), float(high.item()))
+            if isinstance(op, FakeQuantize):
+                node.quantizer = QuantizeLinear(op.size, op.zero_point, op.low, op.high)
 
 
 def _becomes_cut(
