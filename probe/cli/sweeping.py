@@ -146,7 +146,7 @@ class _Swept:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items())
         counts += "" if self.count or unused else ": the forward pass called no layer"
         if several := calls_of(self.layers):
-            counts += f"; {several}"
+            counts = f"{several}: {counts}"
         if arguments.json != "-":
             self._sum_up(counts, effect)
         if arguments.json and arguments.json != "-":

@@ -71,7 +71,7 @@ def test_a_run_and_a_recording_show_the_shapes_of_blocks(probe, net):
     assert rows(out)["block.conv"] == "Conv2d (1, 2, 5, 5) 38 NumPy, ONNX Runtime"
     assert out.endswith("\nnote: 6 calls of 5 layers\n")
     _, out, _ = probe("run.npz", "--all")
-    assert out.endswith("\n6 agree, 0 diverge, 0 unchecked; 6 calls of 5 layers\n")
+    assert out.endswith("\n6 calls of 5 layers: 6 agree, 0 diverge, 0 unchecked\n")
     _, out, _ = probe(*net, *SHAPE, "--all")
     assert len({line.find(" (1, 2") for line in out.splitlines() if "block" in line}) == 1, out
 
