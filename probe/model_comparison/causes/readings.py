@@ -154,8 +154,11 @@ def _held_by_b(tensor: Tensor, walk: WalkState, through: bool) -> ElementOrigin 
 
 
 def _reading(node: GraphNode, mine: str, other: str) -> Difference:
+    reads = f"{other} in the place of {mine}"
+    if mine == other:
+        reads = f"the elements of {mine} in another order"
     where = printable.name(node.call.name)
-    note = f"{where} of B reads {other} in the place of {mine}, and B's layers are A's besides"
+    note = f"{where} of B reads {reads}, and B's layers are A's besides"
     return Difference("input", mine, other, note=note, certain=True)
 
 

@@ -108,9 +108,10 @@ def reasons(
         result.further.append(f"A's layers with B's {name} give B's values")
         return result
     _without_places(result)
-    result.differences[:0] = other_readings(segment, walk)
     told = any(difference.certain for difference in result.differences)
-    if told or (level.name and result.notes):  # what is rounded besides hides the proof
+    of_weights = [difference for difference in result.differences if difference.name != "steps"]
+    noted = any(difference.note for difference in of_weights) or result.further
+    if told or (level.name and noted):  # what is rounded besides hides the proof
         return result
     case = Case(whole.steps, whole.inputs, values, theirs.astype(np.float64))
     return _searched(result, segment, walk, case, allowed, search)
@@ -124,15 +125,18 @@ def _searched(
     allowed: np.ndarray | None,
     search: Search | str,
 ) -> Reasons:
-    """With the mistakes that give B's values from A's layers, or else with a step that one of them
-    has more."""
+    """With the mistakes that give B's values from A's layers, or else with elements that are read
+    in the place of others, or a step that one side has more."""
     if allowed is not None:  # where a mask hides nothing in B, what hiding rounds is not allowed
         hidden = np.abs(case.healthy) > _ENDLESS
         allowed = np.where(hidden, np.minimum(allowed, _NEAR * np.abs(case.observed)), allowed)
     _find_causes(result, case, allowed, search)
-    exact = any(finding.left <= 1 for finding in result.findings)
-    if not exact and any(difference.name == "steps" for difference in result.differences):
-        result.differences[:0] = surplus_step(segment, walk)
+    if any(finding.left <= 1 for finding in result.findings):
+        return result
+    found = [*other_readings(segment, walk)]
+    if not found and any(difference.name == "steps" for difference in result.differences):
+        found += surplus_step(segment, walk)
+    result.differences[:0] = found
     return result
 
 
