@@ -131,9 +131,8 @@ class _End:
     def told(self, fraction: int) -> str:
         if self.integer is None:
             return f"; its values need {max(1, self.needed + fraction) + 1} bits including the sign"
-        word = f"a {self.integer + fraction + self.signed}-bit word" + (
-            "" if self.signed else ", unsigned"
-        )
+        bits, kind = self.integer + self.signed, "ap_fixed" if self.signed else "ap_ufixed"
+        word = f"{kind}<{bits + fraction},{bits}>, a {bits + fraction}-bit word"
         return (
             f", {'wrapped' if self.wrap else 'clipped'} to {self.low:g} .. "
             f"{self.high(2.0**-fraction):g} ({word})"
@@ -167,7 +166,7 @@ def _ended(
         *(("rounding-mode",) if mode in _TRUNCATED else ()),
     )
     if end.slug:
-        do = "use a wider type"
+        do = _wide_enough(case)
     else:
         do = "use more fraction bits" + (", and round to nearest" if mode in _TRUNCATED else "")
     steps = case.became_steps(steps).appended(op)
