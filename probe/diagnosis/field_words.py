@@ -221,7 +221,7 @@ def _embedding(case: Case, position: int) -> Iterator[tuple[str, str]]:
 def _bias(case: Case, position: int) -> Iterator[tuple[str, str]]:
     if isinstance(case.steps[position].op, ops.Add):
         for ref in case.steps[position].sources(position):
-            if ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Parameter):
+            if ref.step in of_parameters(case) and np.prod(shape_of(case, ref)) > 1:
                 yield "bias", f"add {tensor_name(case, ref)}"
 
 
@@ -233,13 +233,21 @@ def _shift(case: Case, position: int) -> Iterator[tuple[str, str]]:
 
 
 def _heads(case: Case, position: int) -> Iterator[tuple[str, str]]:
-    """Axes put in another order or split, on the way to or from attention."""
-    if not isinstance(case.steps[position].op, ops.Reshape | ops.Transpose):
-        return
-    if len(case.values[position][0].shape) < 4 and len(case.input_of(position).shape) < 4:
+    """The last axis split into heads or put together again, on the way to or from attention, and
+    the heads moved before or behind the positions."""
+    op, made = case.steps[position].op, case.values[position][0].shape
+    taken = case.input_of(position).shape if case.steps[position].sources(position) else ()
+    moved = isinstance(op, ops.Transpose) and tuple(op.perm) == (0, 2, 1, 3)
+    split = isinstance(op, ops.Reshape) and (_splits(taken, made) or _splits(made, taken))
+    if not moved and not split:
         return
     if any(isinstance(step.op, ops.Softmax | ops.Attention) for step in case.steps):
         yield "order of heads", "keep heads and features in the layer's order"
+
+
+def _splits(wide: tuple[int, ...], parts: tuple[int, ...]) -> bool:
+    """Whether the last axis of one shape is the last two of another."""
+    return len(parts) > 3 and bool(wide) and wide[-1] == parts[-1] * parts[-2] > parts[-1]
 
 
 _ROLES: tuple[Role, ...] = (*(_mask, _scale, _residual, _embedding, _bias, _shift, _heads),)
