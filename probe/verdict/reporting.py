@@ -155,8 +155,8 @@ def _called_again(call: Judgement, options: Options) -> tuple[Finding, ...]:
     results = {(CallOutput(*part.capture.key, 0),): part.capture for part in call.capture.parts}
     if again is None and call.capture.results in results:
         again, kind = results[call.capture.results].again, results[call.capture.results].kind
-    yours = call.outputs.get("expected", (None,))[0]
-    given = call.outputs.get("framework", (None,))[0]
+    yours = next(iter(call.outputs.get("expected", ())), None)
+    given = next(iter(call.outputs.get("framework", ())), None)
     if options.search is None or again is None or yours is None or given is None:
         return ()
     find = import_module("probe.diagnosis.called_again").called_again

@@ -16,7 +16,9 @@ _LISTED = 8
 def turned(array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """An array flipped along several axes, with its axes in other orders where these are as long,
     and rolled along several axes; and both of the first two."""
-    axes = range(array.ndim if array.ndim <= _AXES else 0)
+    if array.ndim > _AXES:
+        return
+    axes = range(array.ndim)
     flips = [some for count in range(array.ndim + 1) for some in combinations(axes, count)]
     for perm in permutations(axes):
         other = array.transpose(perm)
