@@ -1023,13 +1023,31 @@ def _hidden_attribute(saved: Any, place: Place) -> None:
 add("code", "functions-in-attributes", MARKED, _hidden_attribute, *runs(AGREES_OR_REFUSED))
 
 
-def _nested_attribute(saved: Any, place: Place) -> None:
-    at = saved.meta_graphs[0].graph_def.node[0].attr["_deep"]
-    for _ in range(90):  # protocol buffers end at a depth of 100
-        at = at.func.attr["f"]
+def _nested_attribute(depth: int) -> Callable[[Any, Place], None]:
+    """An attribute of an attribute ...; each is three messages deep, of the 100 that are read."""
+
+    def change(saved: Any, place: Place) -> None:
+        at = saved.meta_graphs[0].graph_def.node[0].attr["_deep"]
+        for _ in range(depth):
+            at = at.func.attr["f"]
+
+    return change
 
 
-add("hang", "attributes-nested-deep", CYCLE, _nested_attribute, *runs(AGREES_OR_REFUSED))
+add(
+    "hang",
+    "attributes-nested-deep",
+    CYCLE,
+    _nested_attribute(25),
+    *runs(AGREES_OR_REFUSED),
+)
+add(
+    "hang",
+    "attributes-nested-too-deep",
+    CYCLE,
+    _nested_attribute(90),
+    *runs(AGREES_OR_REFUSED),
+)
 
 # --- bombs ----------------------------------------------------------------------------------------
 
