@@ -68,7 +68,6 @@ _OF_FLOATS = {
     "COS": ops.Cos,
     "EXP": ops.Exp,
     "FLOOR": ops.Floor,
-    "LOG": ops.Log,
     "NEG": ops.Neg,
     "ROUND": ops.Round,
     "RSQRT": ops.Rsqrt,
@@ -84,6 +83,17 @@ def of_floats(build: NodeBuilder, x: Operand) -> Ref:
     if x.dtype != "float32":
         raise Undescribed(f"{build.node.operator} of {x.dtype} has no description")
     return build.add(_OF_FLOATS[build.node.operator](), x)
+
+
+@node("LOG")
+def log(build: NodeBuilder, x: Operand) -> Ref:
+    """XNNPACK takes the exponent apart: near 1 it is as exact as ln 2 is in float32."""
+    if x.dtype != "float32":
+        raise Undescribed(f"LOG of {x.dtype} has no description")
+    if build.kernel.family != "xnnpack":
+        return build.add(ops.Log(), x)
+    mantissa = build.add(ops.Log(), build.add(ops.Mul(), x, 2.0))
+    return build.add(ops.Sub(), mantissa, np.log(2.0))
 
 
 @node("ELU")
