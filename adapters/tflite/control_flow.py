@@ -18,8 +18,8 @@ from .schema import OMITTED, TfliteNode
 
 __all__ = ["inlined"]
 
-_ROUNDS, _STEPS = 64, 4096
-"""So often a body is followed, and into so many steps."""
+_ROUNDS, _STEPS, _DEEPEST = 64, 4096, 16
+"""So often a body is followed, into so many steps, and subgraphs of subgraphs so deep."""
 _Given = tuple[Ref, np.ndarray]
 """What a subgraph takes or gives, as a reference into the steps and in numbers."""
 Captured = Callable[[Runs, TfliteNode, Values], Capture | None]
@@ -73,6 +73,8 @@ def _followed(
     runs: Runs, number: int, build: Builder, operands: Sequence[_Given], captured: Captured
 ) -> list[_Given]:
     """What a subgraph gives: each of its nodes as steps, on the numbers of a run of its own."""
+    if runs.depth >= _DEEPEST:
+        raise Undescribed(f"its subgraphs run others, more than {_DEEPEST} deep")
     inner = runs.of_subgraph(number)
     flow, values = inner.flow, inner.passed(_fed(inner, operands), None)
     refs = {at: ref for at, (ref, _) in zip(flow.main.inputs, operands, strict=True)}

@@ -30,8 +30,16 @@ class Cursor:
         return CannotOpen(f"{self.what} is a damaged .tflite file: {why}")
 
     def count(self, table: Any, length: int) -> None:
-        if not 0 <= table._tab.Pos < len(self.content):
+        position, last = table._tab.Pos, len(self.content) - 4
+        if not 0 <= position <= last:
             raise self.damaged("a table lies outside of it")
+        fields = position - int.from_bytes(
+            self.content[position : position + 4], "little", signed=True
+        )
+        if not 0 <= fields <= last:
+            raise self.damaged("a table has the list of its fields outside of it")
+        if int.from_bytes(self.content[fields : fields + 2], "little") < 4:
+            raise self.damaged("a table has no list of its fields")
         self.spend(length)
 
     def spend(self, length: int) -> None:

@@ -14,9 +14,11 @@ from .schema import OMITTED, TfliteFile, bits_of, count_of
 
 __all__ = ["limits", "refuse_endless", "refuse_untrusted"]
 
-_LOOPING, _SECONDS = 8.0, 120.0
+_LOOPING, _SECONDS = 3.0, 120.0
 """Seconds of processor time that a run may take whose subgraphs run as often as the model computes,
 and the most that any run may take."""
+_DEEPEST = 64
+"""So deep do subgraphs run others."""
 _PRODUCTS = 1e8
 """So many products a second the slowest of the kernels computes."""
 _TRUST = "--trust (trust=True) runs it"
@@ -42,18 +44,22 @@ def refuse_untrusted(model: TfliteFile, what: str) -> None:
 
 
 def refuse_endless(model: TfliteFile, what: str) -> None:
-    """Raises CannotOpen where a subgraph runs itself."""
+    """Raises CannotOpen where a subgraph runs itself, or subgraphs run others without a bound."""
     calls = {
         subgraph.index: {at for node in subgraph.nodes for at in node.subgraphs}
         for subgraph in model.subgraphs
     }
+    depth: dict[int, int] = {}
     try:
-        TopologicalSorter(calls).prepare()
+        for index in TopologicalSorter(calls).static_order():
+            depth[index] = 1 + max((depth[at] for at in calls.get(index, ())), default=0)
     except CycleError as error:
         numbers = printable.several(map(str, sorted(set(error.args[1]))))
         raise CannotOpen(
             f"{what} has subgraphs that run themselves (number {numbers}): it would not finish"
         ) from None
+    if max(depth.values(), default=0) > _DEEPEST:
+        raise CannotOpen(f"{what} has subgraphs that run others, more than {_DEEPEST} deep")
 
 
 def limits(model: TfliteFile, fed: int, trusted: bool) -> Limits:

@@ -48,6 +48,8 @@ class Runs:
     trusted: bool
     refusal: str = ""
     """Why the engine does not run the file as a whole; "" where it does, or it is not known yet."""
+    depth: int = 0
+    """In how many others this subgraph runs."""
 
     def passed(self, feeds: Mapping[int, np.ndarray], wanted: Collection[int] | None) -> Values:
         """A pass of the file: these tensors (None: all); with none wanted the outputs alone, as the
@@ -119,7 +121,8 @@ class Runs:
     def of_subgraph(self, number: int) -> "Runs":
         """Those of another subgraph of the file."""
         flow = Dataflow(self.flow.model.starting_at(number))
-        return Runs(flow, self.engine, f"{self.named}, subgraph {number},", self.trusted)
+        named = f"{self.named.partition(', subgraph ')[0]}, subgraph {number},"
+        return Runs(flow, self.engine, named, self.trusted, depth=self.depth + 1)
 
     def _cut(
         self, nodes: Sequence[TfliteNode], shapes: Mapping[int, tuple[int, ...]] | None = None

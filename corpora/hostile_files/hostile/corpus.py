@@ -1,6 +1,7 @@
 """The corpus: importing this fills `case.CASES`."""
 
 import outside_gguf_files
+import outside_tflite_files
 from hostile import (  # noqa: F401
     arrays,
     commands,
@@ -15,3 +16,4 @@ from hostile import (  # noqa: F401
 from hostile.case import CASES
 
 CASES.update(outside_gguf_files.CASES)
+CASES.update(outside_tflite_files.CASES)

@@ -43,6 +43,7 @@ KERAS = ("tensorflow", "tf_keras", "keras", "qkeras")
 FAMILIES = {
     "arrays": (("npy", "npz", "text", "onnx"), ONNX),
     "gguf": (("gguf",), (*ONNX, "gguf")),
+    "tflite": (("tflite",), (*ONNX, "ai_edge_litert")),
     "torch": (("pt", "safetensors", "torchscript", "pt2"), (*ONNX, *TORCH)),
     "keras": (("h5", "keras", "qkeras"), (*ONNX, *KERAS)),
     "all": (("path", "command"), (*ONNX, *TORCH, *KERAS)),

@@ -20,6 +20,12 @@ def test_a_loop_is_followed(tmp_path, monkeypatch):
     assert unchecked.sentence == "unchecked: its loop goes round more than 2 times"
 
 
+def test_subgraphs_are_followed_so_deep(tmp_path, monkeypatch):
+    monkeypatch.setattr(control_flow, "_DEEPEST", 0)
+    unchecked = probe.check(str(loop(tmp_path / "net.tflite")), "y", np.float32([0.5]))
+    assert unchecked.sentence == "unchecked: its subgraphs run others, more than 0 deep"
+
+
 @pytest.mark.parametrize(("condition", "op"), [(True, "Mul"), (False, "Add")])
 def test_the_branch_that_is_taken(tmp_path, condition, op):
     x = RNG.normal(size=(2, 3)).astype(np.float32)

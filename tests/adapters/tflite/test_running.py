@@ -171,6 +171,12 @@ def test_a_loop_without_end_is_ended(tmp_path, monkeypatch):
         probe.open_model(loop(tmp_path / "endless.tflite", step=0)).run([zero], (), None)
 
 
+def test_subgraphs_that_run_others_without_a_bound_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_limits, "_DEEPEST", 1)
+    with pytest.raises(CannotOpen, match="subgraphs that run others, more than 1 deep"):
+        probe.open_model(loop(tmp_path / "net.tflite"))
+
+
 def test_subgraphs_that_run_themselves_are_refused(tmp_path):
     x, y = FlatTensor("x", (1,)), FlatTensor("y", (1,))
     node = FlatNode(
