@@ -10,7 +10,7 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.ops.quantize.requantize import fixed_point
 
-__all__ = ["ENGINES", "Kernel", "channels_rounded_singly", "requantize", "rounding"]
+__all__ = ["ENGINES", "EngineKernel", "channels_rounded_singly", "requantize", "rounding"]
 
 ENGINES = ("xnnpack", "optimised", "reference", "tflm")
 _MEASURED = ("x86_64", "amd64", "i386", "i686")
@@ -18,7 +18,7 @@ _MEASURED = ("x86_64", "amd64", "i386", "i686")
 
 
 @dataclass(frozen=True)
-class Kernel:
+class EngineKernel:
     """What computes a node."""
 
     engine: str
@@ -70,7 +70,7 @@ _ROUNDINGS = {
 """(operator, type of its input) -> whose kernel -> rounding; "" where it has none."""
 
 
-def rounding(kernel: Kernel, operator: str, dtype: str) -> str:
+def rounding(kernel: EngineKernel, operator: str, dtype: str) -> str:
     """How a kernel brings sums to codes. Raises Undescribed where that is not known."""
     if kernel.family in ("optimised", "xnnpack") and kernel.machine.lower() not in _MEASURED:
         raise Undescribed(
@@ -93,7 +93,7 @@ _BLOCKS = {
 }
 
 
-def channels_rounded_singly(kernel: Kernel, operator: str, dtype: str, channels: int) -> int:
+def channels_rounded_singly(kernel: EngineKernel, operator: str, dtype: str, channels: int) -> int:
     """How many of the last channels a kernel brings to codes one at a time, rounding "double": some
     of the optimised ones take the others in blocks, rounding "up"."""
     if kernel.family == "optimised":

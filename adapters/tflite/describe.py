@@ -17,10 +17,10 @@ from probe import description, ops
 from probe.description import Description, Grid, Ref, Weight
 from probe.errors import Undescribed
 
-from .arithmetic import Kernel
+from .arithmetic import EngineKernel
 from .schema import OMITTED, Subgraph, TfliteNode, TfliteTensor
 
-__all__ = ["NodeBuilder", "Operand", "describe_node", "described", "node", "refusal"]
+__all__ = ["Operand", "OperatorBuilder", "describe_node", "described", "node", "refusal"]
 
 INTEGERS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 """The types of codes that are computed with, and their least and largest."""
@@ -105,7 +105,7 @@ class Operand:
         return points.pop()
 
 
-class NodeBuilder(description.Builder):
+class OperatorBuilder(description.Builder):
     """The steps of one run of a node under construction."""
 
     single = ops.Identity
@@ -113,7 +113,7 @@ class NodeBuilder(description.Builder):
     def __init__(
         self,
         of: TfliteNode,
-        kernel: Kernel,
+        kernel: EngineKernel,
         inputs: Sequence[np.ndarray],
         results: Sequence[Operand],
     ) -> None:
@@ -250,7 +250,7 @@ def describe_node(
     subgraph: Subgraph,
     arrays: Mapping[int, np.ndarray],
     inputs: Sequence[int],
-    kernel: Kernel,
+    kernel: EngineKernel,
     weights: Mapping[int, Weight] | None = None,
 ) -> Description:
     """The steps of one run of a node; raises Undescribed with the reason where there are none.
@@ -285,7 +285,7 @@ def describe_node(
         and len(operands) > len(known) - 1
     ):
         raise Undescribed(f"its input {len(known)} is not supported by its description")
-    build = NodeBuilder(of, kernel, [arrays[index] for index in inputs], results)
+    build = OperatorBuilder(of, kernel, [arrays[index] for index in inputs], results)
     found = _TABLE[of.operator](build, *operands)
     if unread := build.unread():
         raise Undescribed(unread)

@@ -8,7 +8,7 @@ from probe.description import Description, Grid
 from probe.errors import Undescribed, describing
 from probe.model import Capture, Producer
 
-from .arithmetic import Kernel
+from .arithmetic import EngineKernel
 from .control_flow import inlined
 from .dataflow import CONTROL, Dataflow, short
 from .describe import describe_node
@@ -86,7 +86,7 @@ def _described(
         with describing():
             if node.operator in CONTROL:
                 return Description(inlined(runs, node, arrays, taken, _inside)), ""
-            kernel = Kernel(runs.engine, machine(), values.delegated_to(node))
+            kernel = EngineKernel(runs.engine, machine(), values.delegated_to(node))
             weights = worked_out(flow, node, values.arrays)
             return describe_node(node, flow.main, arrays, taken, kernel, weights), ""
     except Undescribed as error:

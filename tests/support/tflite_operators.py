@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import probe.adapters.tflite  # noqa: F401 - its import fills the table of described operators
-from probe.adapters.tflite.arithmetic import Kernel
+from probe.adapters.tflite.arithmetic import EngineKernel
 from probe.adapters.tflite.describe import describe_node
 from probe.adapters.tflite.engine_calls import EngineFile, run_piece
 from probe.adapters.tflite.reading import read_model
@@ -15,20 +15,20 @@ from tflite_files import FlatTensor, one_op
 
 from probe.description import Description
 
-__all__ = ["OPERATORS", "Drawn", "Gave", "described", "drawn", "gave"]
+__all__ = ["OPERATORS", "DrawnFile", "RanNode", "described", "drawn", "gave"]
 
 Inputs = list[np.ndarray]
 LIMITS = {"int8": 128, "int16": 32768}
 
 
-class Drawn(NamedTuple):
+class DrawnFile(NamedTuple):
     """A file of one node, and what it is run on."""
 
     content: bytes
     inputs: Inputs
 
 
-class Gave(NamedTuple):
+class RanNode(NamedTuple):
     """What an engine gave, and whether XNNPACK took the node."""
 
     outputs: list[np.ndarray]
@@ -70,7 +70,9 @@ class _Draws:
         return FlatTensor("b", dtype=kind, data=data, scale=scale)
 
 
-def _convolution(draws: _Draws, depthwise: bool, groups: int, each: bool, activation: int) -> Drawn:
+def _convolution(
+    draws: _Draws, depthwise: bool, groups: int, each: bool, activation: int
+) -> DrawnFile:
     rng, n = draws.rng, draws.size
     kernel, stride = int(rng.choice([1, 3])), int(rng.choice([1, 2]))
     channels, filters = 2 * int(rng.integers(2, 8)), 4 * int(rng.integers(2, 8))
@@ -97,10 +99,10 @@ def _convolution(draws: _Draws, depthwise: bool, groups: int, each: bool, activa
         ("DepthwiseConv2DOptions" if depthwise else "Conv2DOptions", options),
         3 if draws.dtype == "int8" else 5,
     )
-    return Drawn(content, [draws.codes(2, n, n, channels)])
+    return DrawnFile(content, [draws.codes(2, n, n, channels)])
 
 
-def _dense(draws: _Draws, each: bool) -> Drawn:
+def _dense(draws: _Draws, each: bool) -> DrawnFile:
     rows, wide, deep = 4 * draws.size, 48, 30
     scale, own = draws.scale(), draws.weights((deep, wide), 0, each)
     out = np.float32(scale * own[1].max() * np.sqrt(wide) * 30)
@@ -115,10 +117,10 @@ def _dense(draws: _Draws, each: bool) -> Drawn:
         ("FullyConnectedOptions", {}),
         4 if draws.dtype == "int8" else 7,
     )
-    return Drawn(content, [draws.codes(rows, wide)])
+    return DrawnFile(content, [draws.codes(rows, wide)])
 
 
-def _of_two(draws: _Draws, operator: str) -> Drawn:
+def _of_two(draws: _Draws, operator: str) -> DrawnFile:
     n = draws.size
     shape, scales = (2, n, n, 16), (draws.scale(), draws.scale())
     if operator == "MUL":
@@ -137,10 +139,10 @@ def _of_two(draws: _Draws, operator: str) -> Drawn:
         (f"{operator.title()}Options", options),
         2 if draws.dtype == "int8" else 4 + (operator != "MUL"),
     )
-    return Drawn(content, [draws.codes(*shape), draws.codes(*shape)])
+    return DrawnFile(content, [draws.codes(*shape), draws.codes(*shape)])
 
 
-def _pool(draws: _Draws, operator: str) -> Drawn:
+def _pool(draws: _Draws, operator: str) -> DrawnFile:
     n, scale, zero = draws.size, draws.scale(), draws.zero()
     options = {"strideW": 1, "strideH": 1, "filterWidth": 3, "filterHeight": 2}
     shape = (2, n, n, 12)
@@ -151,10 +153,10 @@ def _pool(draws: _Draws, operator: str) -> Drawn:
         ("Pool2DOptions", options),
         2,
     )
-    return Drawn(content, [draws.codes(*shape)])
+    return DrawnFile(content, [draws.codes(*shape)])
 
 
-def _mean(draws: _Draws, axes: tuple[int, ...], keep: bool) -> Drawn:
+def _mean(draws: _Draws, axes: tuple[int, ...], keep: bool) -> DrawnFile:
     shape = (draws.size, 5, 6, 44)
     out = np.zeros(shape).mean(axes, keepdims=keep).shape
     content = one_op(
@@ -167,10 +169,10 @@ def _mean(draws: _Draws, axes: tuple[int, ...], keep: bool) -> Drawn:
         ("ReducerOptions", {"keepDims": keep}),
         2,
     )
-    return Drawn(content, [draws.codes(*shape)])
+    return DrawnFile(content, [draws.codes(*shape)])
 
 
-def _unary(draws: _Draws, operator: str, options: Any, out: Any, version: int = 2) -> Drawn:
+def _unary(draws: _Draws, operator: str, options: Any, out: Any, version: int = 2) -> DrawnFile:
     shape = (2, draws.size, draws.size, 16)
     scale, zero = (draws.scale(), draws.zero()) if out is None else out
     content = one_op(
@@ -180,10 +182,10 @@ def _unary(draws: _Draws, operator: str, options: Any, out: Any, version: int = 
         options,
         version,
     )
-    return Drawn(content, [draws.codes(*shape)])
+    return DrawnFile(content, [draws.codes(*shape)])
 
 
-def _quantize(draws: _Draws) -> Drawn:
+def _quantize(draws: _Draws) -> DrawnFile:
     n, scale = draws.size, draws.scale()
     shape, half = (2, n, n, 15), LIMITS[draws.dtype]
     x = draws.rng.normal(size=shape) * scale * half
@@ -195,10 +197,10 @@ def _quantize(draws: _Draws) -> Drawn:
         ("QuantizeOptions", {}),
         2,
     )
-    return Drawn(content, [x.astype(np.float32)])
+    return DrawnFile(content, [x.astype(np.float32)])
 
 
-def _transpose_conv(draws: _Draws) -> Drawn:
+def _transpose_conv(draws: _Draws) -> DrawnFile:
     n = draws.size
     own, scale = draws.weights((9, 3, 3, 8), 0, True), draws.scale()
     out = np.float32(scale * own[1].max() * np.sqrt(72) * 20)
@@ -215,10 +217,10 @@ def _transpose_conv(draws: _Draws) -> Drawn:
         ("TransposeConvOptions", {"strideW": 2, "strideH": 2}),
         3 if draws.dtype == "int8" else 4,
     )
-    return Drawn(content, [draws.codes(2, n, n, 8)])
+    return DrawnFile(content, [draws.codes(2, n, n, 8)])
 
 
-def _resize(draws: _Draws, operator: str, centers: bool, corners: bool) -> Drawn:
+def _resize(draws: _Draws, operator: str, centers: bool, corners: bool) -> DrawnFile:
     n, scale, zero = draws.size, draws.scale(), draws.zero()
     sizes = np.array([2 * n + 1, n + 3])
     options = {"halfPixelCenters": centers, "alignCorners": corners}
@@ -230,13 +232,13 @@ def _resize(draws: _Draws, operator: str, centers: bool, corners: bool) -> Drawn
         (f"{name}Options", options),
         3,
     )
-    return Drawn(content, [draws.codes(2, n, n, 6)])
+    return DrawnFile(content, [draws.codes(2, n, n, 6)])
 
 
-Draw = Callable[[_Draws], Iterator[Drawn]]
+Draw = Callable[[_Draws], Iterator[DrawnFile]]
 
 
-def _all(*calls: Callable[[_Draws], Drawn]) -> Draw:
+def _all(*calls: Callable[[_Draws], DrawnFile]) -> Draw:
     return lambda draws: (call(draws) for call in calls)
 
 
@@ -309,25 +311,27 @@ OPERATORS: Mapping[str, tuple[str, Draw]] = {
 """Name -> the type of its codes, and files of it."""
 
 
-def drawn(name: str, rng: np.random.Generator, size: int) -> list[Drawn]:
+def drawn(name: str, rng: np.random.Generator, size: int) -> list[DrawnFile]:
     """Files of an operator; ``size`` is the height and width of its tensors."""
     dtype, draw = OPERATORS[name]
     return list(draw(_Draws(rng, dtype, size)))
 
 
-def gave(case: Drawn, engine: str) -> Gave:
+def gave(case: DrawnFile, engine: str) -> RanNode:
     """The outputs of an engine that runs in this process."""
     graph = read_model(case.content, "a drawn file").subgraphs[0]
     numbers = {at: at for at in range(len(graph.tensors))}
     piece = EngineFile(case.content, numbers, graph.inputs, graph.outputs, graph.outputs)
     found = run_piece(piece, dict(zip(graph.inputs, case.inputs, strict=True)), engine, True)
-    return Gave([found.arrays[at] for at in graph.outputs], bool(found.delegated))
+    return RanNode([found.arrays[at] for at in graph.outputs], bool(found.delegated))
 
 
-def described(case: Drawn, engine: str, outputs: list[np.ndarray], delegated: bool) -> Description:
+def described(
+    case: DrawnFile, engine: str, outputs: list[np.ndarray], delegated: bool
+) -> Description:
     """The node as steps, in the arithmetic of the kernel that ran."""
     graph = read_model(case.content, "a drawn file").subgraphs[0]
     arrays = dict(zip(graph.inputs, case.inputs, strict=True))
     arrays |= dict(zip(graph.outputs, outputs, strict=True))
-    kernel = Kernel(engine, platform.machine(), delegated)
+    kernel = EngineKernel(engine, platform.machine(), delegated)
     return describe_node(graph.nodes[0], graph, arrays, graph.inputs, kernel)

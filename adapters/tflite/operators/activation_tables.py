@@ -7,7 +7,7 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..arithmetic import requantize
-from ..describe import NodeBuilder, Operand, node
+from ..describe import Operand, OperatorBuilder, node
 from .activations import code_range
 
 __all__: list[str] = []
@@ -16,7 +16,7 @@ _TABLES = {"LOGISTIC": "Sigmoid", "TANH": "Tanh"}
 
 
 @node("LOGISTIC", "TANH")
-def squashed(build: NodeBuilder, x: Operand) -> Ref:
+def squashed(build: OperatorBuilder, x: Operand) -> Ref:
     function = _TABLES[build.node.operator]
     if x.dtype == "float32":
         return build.add(ops.Sigmoid() if function == "Sigmoid" else ops.Tanh(), x)
@@ -41,7 +41,7 @@ def squashed(build: NodeBuilder, x: Operand) -> Ref:
 
 
 @node("SOFTMAX")
-def softmax(build: NodeBuilder, x: Operand) -> Ref:
+def softmax(build: OperatorBuilder, x: Operand) -> Ref:
     beta = float(build.get("beta", 1.0))
     if x.dtype == "float32":
         scaled = x if beta == 1.0 else build.add(ops.Mul(), x, beta)
@@ -79,14 +79,14 @@ _OF_FLOATS = {
 
 
 @node(*_OF_FLOATS)
-def of_floats(build: NodeBuilder, x: Operand) -> Ref:
+def of_floats(build: OperatorBuilder, x: Operand) -> Ref:
     if x.dtype != "float32":
         raise Undescribed(f"{build.node.operator} of {x.dtype} has no description")
     return build.add(_OF_FLOATS[build.node.operator](), x)
 
 
 @node("LOG")
-def log(build: NodeBuilder, x: Operand) -> Ref:
+def log(build: OperatorBuilder, x: Operand) -> Ref:
     """XNNPACK takes the exponent apart: near 1 it is as exact as ln 2 is in float32."""
     if x.dtype != "float32":
         raise Undescribed(f"LOG of {x.dtype} has no description")
@@ -97,14 +97,14 @@ def log(build: NodeBuilder, x: Operand) -> Ref:
 
 
 @node("ELU")
-def elu(build: NodeBuilder, x: Operand) -> Ref:
+def elu(build: OperatorBuilder, x: Operand) -> Ref:
     if x.dtype != "float32":
         raise Undescribed(f"ELU of {x.dtype} codes has no description")
     return build.add(ops.Elu(alpha=1.0), x)
 
 
 @node("GELU")
-def gelu(build: NodeBuilder, x: Operand) -> Ref:
+def gelu(build: OperatorBuilder, x: Operand) -> Ref:
     if x.dtype != "float32":
         raise Undescribed(f"GELU of {x.dtype} codes has no description")
     return build.add(ops.Gelu(approximate="tanh" if build.get("approximate", False) else "none"), x)
@@ -114,7 +114,7 @@ _CLIPPED = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0
 
 
 @node(*_CLIPPED)
-def clipped(build: NodeBuilder, x: Operand) -> Ref:
+def clipped(build: OperatorBuilder, x: Operand) -> Ref:
     if x.dtype == "float32":
         low, high = _CLIPPED[build.node.operator]
         return build.add(ops.Relu() if high is None else ops.Clip(low=low, high=high), x)
@@ -131,7 +131,7 @@ def clipped(build: NodeBuilder, x: Operand) -> Ref:
 
 
 @node("PRELU")
-def prelu(build: NodeBuilder, x: Operand, slope: Operand) -> Ref:
+def prelu(build: OperatorBuilder, x: Operand, slope: Operand) -> Ref:
     if x.dtype != "float32":
         raise Undescribed(f"PRELU of {x.dtype} codes has no description")
     zero = 0.0
@@ -141,14 +141,14 @@ def prelu(build: NodeBuilder, x: Operand, slope: Operand) -> Ref:
 
 
 @node("LEAKY_RELU")
-def leaky_relu(build: NodeBuilder, x: Operand) -> Ref:
+def leaky_relu(build: OperatorBuilder, x: Operand) -> Ref:
     alpha = float(build.get("alpha", 0.0))
     if x.dtype == "float32":
         return build.add(ops.LeakyRelu(alpha=alpha), x)
     return _leaky_codes(build, x, alpha)
 
 
-def _leaky_codes(build: NodeBuilder, x: Operand, alpha: float) -> Ref:
+def _leaky_codes(build: OperatorBuilder, x: Operand, alpha: float) -> Ref:
     """One multiplier where x is positive, another where it is not."""
     out, low_high = build.result, build.limits
     steps = build.steps_of(x)
@@ -178,7 +178,7 @@ def _leaky_codes(build: NodeBuilder, x: Operand, alpha: float) -> Ref:
 
 
 @node("HARD_SWISH")
-def hard_swish(build: NodeBuilder, x: Operand) -> Ref:
+def hard_swish(build: OperatorBuilder, x: Operand) -> Ref:
     if x.dtype == "float32":
         return build.add(ops.HardSwish(), x)
     if x.dtype != "int8":

@@ -6,7 +6,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import NodeBuilder, Operand
+from ..describe import Operand, OperatorBuilder
 
 __all__ = ["activated", "code_range"]
 
@@ -18,7 +18,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
 }
 
 
-def _bounds(build: NodeBuilder, activation: str | None) -> tuple[float | None, float | None]:
+def _bounds(build: OperatorBuilder, activation: str | None) -> tuple[float | None, float | None]:
     name = activation or build.get("fusedActivationFunction", "NONE")
     if name not in _RANGES:
         raise Undescribed(f"its activation {name} is not supported by its description")
@@ -26,7 +26,7 @@ def _bounds(build: NodeBuilder, activation: str | None) -> tuple[float | None, f
 
 
 def code_range(
-    build: NodeBuilder, activation: str | None = None, result: Operand | None = None
+    build: OperatorBuilder, activation: str | None = None, result: Operand | None = None
 ) -> tuple[int, int]:
     """The least and the largest code that the activation lets through
     (CalculateActivationRangeQuantized, lite/kernels/kernel_util.cc)."""
@@ -45,7 +45,7 @@ def code_range(
     return low, high
 
 
-def activated(build: NodeBuilder, y: Ref, activation: str | None = None) -> Ref:
+def activated(build: OperatorBuilder, y: Ref, activation: str | None = None) -> Ref:
     """The activation on floats."""
     least, most = _bounds(build, activation)
     if least is None and most is None:

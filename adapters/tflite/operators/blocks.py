@@ -9,13 +9,13 @@ from probe import ops
 from probe.description import Ref
 
 from ..arithmetic import channels_rounded_singly
-from ..describe import NodeBuilder
+from ..describe import OperatorBuilder
 
 __all__ = ["in_blocks", "in_flat_blocks"]
 
 
 def in_blocks(
-    build: NodeBuilder, y: Ref, op: ops.Requantize, operator: str, dtype: str, axis: int
+    build: OperatorBuilder, y: Ref, op: ops.Requantize, operator: str, dtype: str, axis: int
 ) -> Ref:
     """The op on what has its channels on an axis, those behind the last whole block rounded
     twice."""
@@ -39,7 +39,7 @@ def in_blocks(
     return build.add(ops.Concat(axis=axis), part(0, blocks, op.rounding), rest)
 
 
-def in_flat_blocks(build: NodeBuilder, x: Ref, block: int, op: ops.Op, rest: ops.Op) -> Ref:
+def in_flat_blocks(build: OperatorBuilder, x: Ref, block: int, op: ops.Op, rest: ops.Op) -> Ref:
     """The op on the elements in their order in memory, and another one on those behind the last
     whole block."""
     count = build.result.array.size

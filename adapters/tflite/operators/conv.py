@@ -11,7 +11,7 @@ from probe.errors import Undescribed
 from probe.ops.window.same_padding import same_padding
 
 from ..arithmetic import requantize, rounding
-from ..describe import NodeBuilder, Operand, node
+from ..describe import Operand, OperatorBuilder, node
 from .activations import activated, code_range
 from .blocks import in_blocks
 from .hybrid import convolved_dynamically
@@ -22,17 +22,17 @@ Pads = tuple[tuple[int, int], ...]
 _FIRST, _LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
-def channels_first(build: NodeBuilder, x: Ref | Operand) -> Ref:
+def channels_first(build: OperatorBuilder, x: Ref | Operand) -> Ref:
     """(batch, channel, height, width) of what has its channels last."""
     return build.add(ops.Transpose(perm=_FIRST), x)
 
 
-def channels_last(build: NodeBuilder, y: Ref) -> Ref:
+def channels_last(build: OperatorBuilder, y: Ref) -> Ref:
     return build.add(ops.Transpose(perm=_LAST), y)
 
 
 def same_or_valid(
-    build: NodeBuilder,
+    build: OperatorBuilder,
     sizes: tuple[int, ...],
     kernel: tuple[int, ...],
     strides: tuple[int, ...],
@@ -51,7 +51,9 @@ def same_or_valid(
     return tuple((total // 2, total - total // 2) for total in totals)
 
 
-def geometry(build: NodeBuilder, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
+def geometry(
+    build: OperatorBuilder, sizes: tuple[int, ...], kernel: tuple[int, ...]
+) -> dict[str, Any]:
     """Strides, dilations and padding of a convolution."""
     strides = build.get("strideH", 1), build.get("strideW", 1)
     dilations = build.get("dilationHFactor", 1), build.get("dilationWFactor", 1)
@@ -73,7 +75,7 @@ def held_weight(operand: Operand | None, axes: tuple[int, ...] | None = None) ->
 
 
 def sum_scales(
-    build: NodeBuilder, x: Operand, kernel: Operand, rank: int
+    build: OperatorBuilder, x: Operand, kernel: Operand, rank: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scale of the input times that of the kernel by that of the output, one for each channel, in
     double precision and as XNNPACK forms it, in float32; ``rank`` axes follow the channels."""
@@ -83,27 +85,29 @@ def sum_scales(
     return exact, (x.scale * scales) / out
 
 
-def _kernel_weight(build: NodeBuilder, kernel: Operand, depthwise: bool) -> Weight:
+def _kernel_weight(build: OperatorBuilder, kernel: Operand, depthwise: bool) -> Weight:
     weight = held_weight(kernel, (3, 0, 1, 2) if depthwise else (0, 3, 1, 2))
     assert weight is not None
     return weight
 
 
 @node("CONV_2D")
-def conv_2d(build: NodeBuilder, x: Operand, kernel: Operand, bias: Operand | None = None) -> Ref:
+def conv_2d(
+    build: OperatorBuilder, x: Operand, kernel: Operand, bias: Operand | None = None
+) -> Ref:
     return _convolution(build, x, kernel, bias, depthwise=False)
 
 
 @node("DEPTHWISE_CONV_2D")
 def depthwise_conv_2d(
-    build: NodeBuilder, x: Operand, kernel: Operand, bias: Operand | None = None
+    build: OperatorBuilder, x: Operand, kernel: Operand, bias: Operand | None = None
 ) -> Ref:
     build.knows("depthMultiplier")
     return _convolution(build, x, kernel, bias, depthwise=True)
 
 
 def _convolution(
-    build: NodeBuilder, x: Operand, kernel: Operand, bias: Operand | None, depthwise: bool
+    build: OperatorBuilder, x: Operand, kernel: Operand, bias: Operand | None, depthwise: bool
 ) -> Ref:
     build.knows("quantizedBiasType")
     given = geometry(build, x.shape[1:3], kernel.shape[1:3])
@@ -128,7 +132,7 @@ def _convolution(
 
 @node("TRANSPOSE_CONV")
 def transpose_conv(
-    build: NodeBuilder,
+    build: OperatorBuilder,
     shape: Operand,
     kernel: Operand,
     x: Operand,

@@ -7,7 +7,7 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..arithmetic import requantize, rounding
-from ..describe import NodeBuilder, Operand, node
+from ..describe import Operand, OperatorBuilder, node
 from .activations import activated, code_range
 from .conv import held_weight, sum_scales
 from .hybrid import multiplied_dynamically
@@ -17,7 +17,7 @@ __all__: list[str] = []
 
 @node("FULLY_CONNECTED")
 def fully_connected(
-    build: NodeBuilder, x: Operand, kernel: Operand, bias: Operand | None = None
+    build: OperatorBuilder, x: Operand, kernel: Operand, bias: Operand | None = None
 ) -> Ref:
     build.knows("keepNumDims", "quantizedBiasType")
     if build.get("weightsFormat", "DEFAULT") != "DEFAULT":
@@ -41,7 +41,7 @@ def fully_connected(
     return _to_codes(build, y, how, x, kernel)
 
 
-def _to_codes(build: NodeBuilder, y: Ref, how: str, x: Operand, kernel: Operand) -> Ref:
+def _to_codes(build: OperatorBuilder, y: Ref, how: str, x: Operand, kernel: Operand) -> Ref:
     scale, factor = sum_scales(build, x, kernel, 0)
     if kernel.scales.size == 1 and (x.dtype != "int16" or build.kernel.family == "tflm"):
         # GetQuantizedConvolutionMultipler multiplies in float32
@@ -52,7 +52,9 @@ def _to_codes(build: NodeBuilder, y: Ref, how: str, x: Operand, kernel: Operand)
     return build.reshaped(build.add(op, y))
 
 
-def _of_two_tensors(build: NodeBuilder, x: Operand, kernel: Operand, bias: Operand | None) -> Ref:
+def _of_two_tensors(
+    build: OperatorBuilder, x: Operand, kernel: Operand, bias: Operand | None
+) -> Ref:
     """Weights that other layers compute."""
     build.knows("asymmetricQuantizeInputs")
     floats = x.dtype == "float32" and kernel.dtype == "float32"
@@ -70,7 +72,7 @@ def _of_two_tensors(build: NodeBuilder, x: Operand, kernel: Operand, bias: Opera
 
 
 @node("BATCH_MATMUL")
-def batch_matmul(build: NodeBuilder, x: Operand, y: Operand) -> Ref:
+def batch_matmul(build: OperatorBuilder, x: Operand, y: Operand) -> Ref:
     build.knows("asymmetricQuantizeInputs")
     if (x.dtype, y.dtype) != ("float32", "float32"):
         raise Undescribed(f"a product of {x.dtype} and {y.dtype} has no description")

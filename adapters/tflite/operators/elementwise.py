@@ -7,7 +7,7 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..arithmetic import requantize, rounding
-from ..describe import NodeBuilder, Operand, node
+from ..describe import Operand, OperatorBuilder, node
 from .activations import activated, code_range
 
 __all__: list[str] = []
@@ -18,22 +18,22 @@ _LEFT = {"int8": 20, "uint8": 20, "int16": 15}
 """How many bits the inputs of a sum are shifted left."""
 
 
-def _plain(build: NodeBuilder, op: ops.Op, *inputs: Operand | Ref) -> Ref:
+def _plain(build: OperatorBuilder, op: ops.Op, *inputs: Operand | Ref) -> Ref:
     """On floats, or on whole numbers, which wrap around where C's do."""
     return activated(build, build.add(op, *inputs))
 
 
 @node("ADD")
-def add(build: NodeBuilder, x: Operand, y: Operand) -> Ref:
+def add(build: OperatorBuilder, x: Operand, y: Operand) -> Ref:
     return _sum(build, x, y, 1)
 
 
 @node("SUB")
-def sub(build: NodeBuilder, x: Operand, y: Operand) -> Ref:
+def sub(build: OperatorBuilder, x: Operand, y: Operand) -> Ref:
     return _sum(build, x, y, -1)
 
 
-def _sum(build: NodeBuilder, x: Operand, y: Operand, sign: int) -> Ref:
+def _sum(build: OperatorBuilder, x: Operand, y: Operand, sign: int) -> Ref:
     if x.dtype not in _LEFT:
         build.knows("potScaleInt16")
         return _plain(build, ops.Add() if sign > 0 else ops.Sub(), x, y)
@@ -56,7 +56,7 @@ def _sum(build: NodeBuilder, x: Operand, y: Operand, sign: int) -> Ref:
     return build.add(requantize("double", scale, scale, build.result.zero_point, limits), total)
 
 
-def _sum_in_xnnpack(build: NodeBuilder, x: Operand, y: Operand, sign: int) -> Ref:
+def _sum_in_xnnpack(build: OperatorBuilder, x: Operand, y: Operand, sign: int) -> Ref:
     """Multipliers of 21 bits with one shift for both, rounded once, halves up
     (xnn_init_qs8_add_minmax_params)."""
     out = build.result.scale
@@ -80,7 +80,7 @@ def _sum_in_xnnpack(build: NodeBuilder, x: Operand, y: Operand, sign: int) -> Re
 
 
 @node("MUL")
-def mul(build: NodeBuilder, x: Operand, y: Operand) -> Ref:
+def mul(build: OperatorBuilder, x: Operand, y: Operand) -> Ref:
     if x.dtype not in _LEFT:
         return _plain(build, ops.Mul(), x, y)
     how = rounding(build.kernel, "MUL", x.dtype)
@@ -94,7 +94,7 @@ def mul(build: NodeBuilder, x: Operand, y: Operand) -> Ref:
 
 
 @node("DIV")
-def div(build: NodeBuilder, x: Operand, y: Operand) -> Ref:
+def div(build: OperatorBuilder, x: Operand, y: Operand) -> Ref:
     if x.dtype == "float32":
         return _plain(build, ops.Div(), x, y)
     if x.dtype in ("int32", "int64"):
@@ -103,14 +103,14 @@ def div(build: NodeBuilder, x: Operand, y: Operand) -> Ref:
 
 
 @node("MAXIMUM", "MINIMUM")
-def extreme(build: NodeBuilder, x: Operand, y: Operand) -> Ref:
+def extreme(build: OperatorBuilder, x: Operand, y: Operand) -> Ref:
     """Of codes, which share a scale."""
     op = ops.Max() if build.node.operator == "MAXIMUM" else ops.Min()
     return build.add(op, x, y)
 
 
 @node("SQUARED_DIFFERENCE")
-def squared_difference(build: NodeBuilder, x: Operand, y: Operand) -> Ref:
+def squared_difference(build: OperatorBuilder, x: Operand, y: Operand) -> Ref:
     if x.dtype not in ("float32", "int32"):
         raise Undescribed(f"a squared difference of {x.dtype} codes has no description")
     difference = build.add(ops.Sub(), x, y)
@@ -128,22 +128,22 @@ _COMPARISONS = {
 
 
 @node(*_COMPARISONS)
-def compared(build: NodeBuilder, x: Operand, y: Operand) -> Ref:
+def compared(build: OperatorBuilder, x: Operand, y: Operand) -> Ref:
     if x.dtype in _LEFT and x.tensor.quantisation is not None and x.tensor.quantisation.scale.size:
         raise Undescribed("a comparison of codes with scales has no description")
     return build.add(_COMPARISONS[build.node.operator](), x, y)
 
 
 @node("LOGICAL_AND", "LOGICAL_OR")
-def logical(build: NodeBuilder, x: Operand, y: Operand) -> Ref:
+def logical(build: OperatorBuilder, x: Operand, y: Operand) -> Ref:
     return build.add(ops.And() if build.node.operator == "LOGICAL_AND" else ops.Or(), x, y)
 
 
 @node("LOGICAL_NOT")
-def logical_not(build: NodeBuilder, x: Operand) -> Ref:
+def logical_not(build: OperatorBuilder, x: Operand) -> Ref:
     return build.add(ops.Not(), x)
 
 
 @node("SELECT", "SELECT_V2")
-def select(build: NodeBuilder, condition: Operand, x: Operand, y: Operand) -> Ref:
+def select(build: OperatorBuilder, condition: Operand, x: Operand, y: Operand) -> Ref:
     return build.add(ops.Where(), condition, x, y)

@@ -8,7 +8,7 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe import NodeBuilder, Operand
+from ..describe import Operand, OperatorBuilder
 
 __all__ = ["convolved_dynamically", "multiplied_dynamically"]
 
@@ -23,7 +23,7 @@ def _in_numbers(weight: Weight) -> Weight:
 
 
 def convolved_dynamically(
-    build: NodeBuilder,
+    build: OperatorBuilder,
     x: Operand,
     kernel: Operand,
     weight: Weight,
@@ -51,7 +51,7 @@ def convolved_dynamically(
 
 
 def multiplied_dynamically(
-    build: NodeBuilder, x: Operand, kernel: Operand, weight: Weight, bias: Weight | None
+    build: OperatorBuilder, x: Operand, kernel: Operand, weight: Weight, bias: Weight | None
 ) -> Ref:
     """The input has a scale for each row; symmetric where the built-in kernels are told so, and in
     the optimised one for int4 whatever they are told."""

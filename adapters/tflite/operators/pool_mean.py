@@ -11,7 +11,7 @@ from probe.errors import Undescribed
 from probe.ops.quantize.requantize import fixed_point
 
 from ..arithmetic import requantize, rounding
-from ..describe import INTEGERS, NodeBuilder, Operand, node
+from ..describe import INTEGERS, Operand, OperatorBuilder, node
 from .activations import activated, code_range
 from .blocks import in_blocks
 from .conv import channels_first, channels_last, same_or_valid
@@ -19,7 +19,7 @@ from .conv import channels_first, channels_last, same_or_valid
 __all__: list[str] = []
 
 
-def _window(build: NodeBuilder, x: Operand) -> dict[str, Any]:
+def _window(build: OperatorBuilder, x: Operand) -> dict[str, Any]:
     kernel = build.get("filterHeight", 1), build.get("filterWidth", 1)
     strides = build.get("strideH", 1), build.get("strideW", 1)
     pads = same_or_valid(build, x.shape[1:3], kernel, strides, (1, 1))
@@ -27,7 +27,7 @@ def _window(build: NodeBuilder, x: Operand) -> dict[str, Any]:
 
 
 @node("MAX_POOL_2D")
-def max_pool(build: NodeBuilder, x: Operand) -> Ref:
+def max_pool(build: OperatorBuilder, x: Operand) -> Ref:
     op = ops.MaxPool(**_window(build, x), dilations=(1, 1))
     if x.dtype == "float32":
         y = build.add(op, channels_first(build, x))
@@ -39,7 +39,7 @@ def max_pool(build: NodeBuilder, x: Operand) -> Ref:
 
 
 @node("AVERAGE_POOL_2D")
-def average_pool(build: NodeBuilder, x: Operand) -> Ref:
+def average_pool(build: OperatorBuilder, x: Operand) -> Ref:
     """Of codes: the sum of those in the window by their count, halves away from zero."""
     window = _window(build, x)
     if x.dtype == "float32":
@@ -74,7 +74,7 @@ def _counts(
     return counted
 
 
-def _clamped(build: NodeBuilder, y: Ref) -> Ref:
+def _clamped(build: OperatorBuilder, y: Ref) -> Ref:
     low, high = code_range(build)
     if (low, high) == build.limits:
         return y
@@ -97,7 +97,7 @@ _REDUCTIONS = {
 
 
 @node(*_REDUCTIONS)
-def reduced(build: NodeBuilder, x: Operand, axes: Operand) -> Ref:
+def reduced(build: OperatorBuilder, x: Operand, axes: Operand) -> Ref:
     operator, keep = build.node.operator, bool(build.get("keepDims", False))
     over = _axes(x, axes)
     if x.dtype in INTEGERS and operator in ("MEAN", "SUM"):
@@ -107,7 +107,7 @@ def reduced(build: NodeBuilder, x: Operand, axes: Operand) -> Ref:
     return build.add(_REDUCTIONS[operator](axes=over, keepdims=keep), x)
 
 
-def _reduced_codes(build: NodeBuilder, x: Operand, over: tuple[int, ...]) -> Ref:
+def _reduced_codes(build: OperatorBuilder, x: Operand, over: tuple[int, ...]) -> Ref:
     """The sum of the codes less the zero point, with their count in the multiplier."""
     count = math.prod(x.shape[axis] for axis in over)
     keep, mean = bool(build.get("keepDims", False)), build.node.operator == "MEAN"
@@ -137,7 +137,7 @@ def _reduced_codes(build: NodeBuilder, x: Operand, over: tuple[int, ...]) -> Ref
     return build.add(op, sums)
 
 
-def _mean_of_plane(build: NodeBuilder, x: Operand, count: int, operator: str) -> Ref:
+def _mean_of_plane(build: OperatorBuilder, x: Operand, count: int, operator: str) -> Ref:
     """Of the codes as they are; the zero points are added at the end, the input's scaled and
     rounded (optimized_integer_ops::Mean)."""
     whole = build.add(ops.Cast(to="int64"), x)
@@ -150,7 +150,7 @@ def _mean_of_plane(build: NodeBuilder, x: Operand, count: int, operator: str) ->
     return in_blocks(build, sums, op, operator, x.dtype, 3)
 
 
-def _mean_in_xnnpack(build: NodeBuilder, x: Operand, over: tuple[int, ...], count: int) -> Ref:
+def _mean_in_xnnpack(build: OperatorBuilder, x: Operand, over: tuple[int, ...], count: int) -> Ref:
     """The sum of the codes times a scale, plus what the zero points come to, in float32."""
     whole = build.add(ops.Cast(to="int64"), x)
     keep = bool(build.get("keepDims", False))
@@ -163,6 +163,6 @@ def _mean_in_xnnpack(build: NodeBuilder, x: Operand, over: tuple[int, ...], coun
 
 
 @node("REDUCE_ANY", "REDUCE_ALL")
-def reduced_truths(build: NodeBuilder, x: Operand, axes: Operand) -> Ref:
+def reduced_truths(build: OperatorBuilder, x: Operand, axes: Operand) -> Ref:
     op = ops.ReduceAny if build.node.operator == "REDUCE_ANY" else ops.ReduceAll
     return build.add(op(axes=_axes(x, axes), keepdims=bool(build.get("keepDims", False))), x)

@@ -9,7 +9,7 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..arithmetic import requantize
-from ..describe import NodeBuilder, Operand, node
+from ..describe import Operand, OperatorBuilder, node
 from .blocks import in_flat_blocks
 
 __all__: list[str] = []
@@ -23,7 +23,7 @@ _CODES = {
 
 
 @node("QUANTIZE")
-def quantize(build: NodeBuilder, x: Operand) -> Ref:
+def quantize(build: OperatorBuilder, x: Operand) -> Ref:
     result = build.result
     if result.dtype not in _CODES:
         raise Undescribed(f"quantising to {result.dtype} has no description")
@@ -50,7 +50,7 @@ def quantize(build: NodeBuilder, x: Operand) -> Ref:
     return build.add(twice, steps)
 
 
-def _requantized_in_xnnpack(build: NodeBuilder, x: Operand, low: int, high: int) -> Ref:
+def _requantized_in_xnnpack(build: OperatorBuilder, x: Operand, low: int, high: int) -> Ref:
     """A multiplier of 8 bits behind the point, rounded once, halves up (xnn_init_qs8_cvt)."""
     multiplier = int(np.rint(np.float32(256) * np.float32(x.scale / build.result.scale)))
     op = ops.Requantize(
@@ -66,7 +66,7 @@ def _requantized_in_xnnpack(build: NodeBuilder, x: Operand, low: int, high: int)
 
 
 @node("DEQUANTIZE")
-def dequantize(build: NodeBuilder, x: Operand) -> Ref:
+def dequantize(build: OperatorBuilder, x: Operand) -> Ref:
     if x.dtype == "float16":
         return build.add(ops.Cast(to="float32"), x)
     if x.dtype not in _CODES:
@@ -81,7 +81,7 @@ def dequantize(build: NodeBuilder, x: Operand) -> Ref:
 
 
 @node("CAST")
-def cast(build: NodeBuilder, x: Operand) -> Ref:
+def cast(build: OperatorBuilder, x: Operand) -> Ref:
     build.knows("inDataType", "outDataType")
     if x.dtype == "float32" and build.result.dtype not in ("float32", "bool"):
         return build.add(ops.Cast(to=build.result.dtype), build.add(ops.Trunc(), x))

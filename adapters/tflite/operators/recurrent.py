@@ -8,7 +8,7 @@ from probe.errors import Undescribed
 from probe.ops.quantize.requantize import fixed_point
 
 from ..arithmetic import requantize, rounding
-from ..describe import INTEGERS, NodeBuilder, Operand, node
+from ..describe import INTEGERS, Operand, OperatorBuilder, node
 from .conv import held_weight
 
 __all__: list[str] = []
@@ -18,7 +18,7 @@ _PEEPHOLES, _PROJECTION, _NORMS = slice(9, 12), slice(16, 18), slice(20, 24)
 
 
 @node("UNIDIRECTIONAL_SEQUENCE_LSTM")
-def lstm(build: NodeBuilder, *operands: Operand | None) -> Ref:
+def lstm(build: OperatorBuilder, *operands: Operand | None) -> Ref:
     """Of a state as it was before the call."""
     given = (*operands, *[None] * (24 - len(operands)))
     x, hidden, cell = given[0], given[18], given[19]
@@ -49,7 +49,7 @@ def lstm(build: NodeBuilder, *operands: Operand | None) -> Ref:
 
 
 def _of_codes(
-    build: NodeBuilder, x: Operand, hidden: Operand, cell: Operand, weights: list[Operand]
+    build: OperatorBuilder, x: Operand, hidden: Operand, cell: Operand, weights: list[Operand]
 ) -> Ref:
     power = int(np.log2(cell.scale))
     held = [held_weight(operand) for operand in weights]
@@ -82,14 +82,14 @@ def _pair(scale: np.float64) -> tuple[int, int]:
 
 
 def _of_floats(
-    build: NodeBuilder, x: Operand, hidden: Operand, cell: Operand, weights: list[Operand]
+    build: OperatorBuilder, x: Operand, hidden: Operand, cell: Operand, weights: list[Operand]
 ) -> Ref:
     raise Undescribed("an LSTM of floats has no description")
 
 
 @node("SVDF")
 def svdf(
-    build: NodeBuilder,
+    build: OperatorBuilder,
     x: Operand,
     features: Operand,
     times: Operand,

@@ -6,18 +6,18 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import NodeBuilder, Operand, node
+from ..describe import Operand, OperatorBuilder, node
 from .conv import channels_first, channels_last
 
 __all__: list[str] = []
 
 
-def _modes(build: NodeBuilder) -> tuple[bool, bool]:
+def _modes(build: OperatorBuilder) -> tuple[bool, bool]:
     return bool(build.get("alignCorners", False)), bool(build.get("halfPixelCenters", False))
 
 
 @node("RESIZE_NEAREST_NEIGHBOR")
-def resize_nearest(build: NodeBuilder, x: Operand, size: Operand) -> Ref:
+def resize_nearest(build: OperatorBuilder, x: Operand, size: Operand) -> Ref:
     """GetNearestNeighbor of lite/kernels/internal/common.h, in float32."""
     corners, centers = _modes(build)
     y: Ref | Operand = x
@@ -34,7 +34,7 @@ def resize_nearest(build: NodeBuilder, x: Operand, size: Operand) -> Ref:
 
 
 @node("RESIZE_BILINEAR")
-def resize_bilinear(build: NodeBuilder, x: Operand, size: Operand) -> Ref:
+def resize_bilinear(build: OperatorBuilder, x: Operand, size: Operand) -> Ref:
     corners, centers = _modes(build)
     counts = tuple(int(n) for n in size.constant)
     if x.dtype == "float32":
@@ -97,7 +97,7 @@ def _matrix(
 
 
 def _of_floats(
-    build: NodeBuilder, x: Operand, counts: tuple[int, ...], corners: bool, centers: bool
+    build: OperatorBuilder, x: Operand, counts: tuple[int, ...], corners: bool, centers: bool
 ) -> Ref:
     if corners and centers:
         raise Undescribed("aligned corners with half pixels have no description")

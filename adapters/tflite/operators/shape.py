@@ -10,13 +10,13 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import INTEGERS, NodeBuilder, Operand, node
+from ..describe import INTEGERS, Operand, OperatorBuilder, node
 from .activations import activated
 
 __all__: list[str] = []
 
 
-def _same_grid(build: NodeBuilder, *operands: Operand) -> None:
+def _same_grid(build: OperatorBuilder, *operands: Operand) -> None:
     """Raises where codes would have to be brought from one grid to another."""
     out = build.result
     for operand in operands:
@@ -31,7 +31,7 @@ def _same_grid(build: NodeBuilder, *operands: Operand) -> None:
 
 
 @node("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
-def reshape(build: NodeBuilder, x: Operand, *shape: Operand) -> Ref:
+def reshape(build: OperatorBuilder, x: Operand, *shape: Operand) -> Ref:
     build.knows("newShape", "squeezeDims")
     for operand in shape:
         operand.used.append(True)
@@ -39,7 +39,7 @@ def reshape(build: NodeBuilder, x: Operand, *shape: Operand) -> Ref:
 
 
 @node("CONCATENATION")
-def concatenation(build: NodeBuilder, *parts: Operand) -> Ref:
+def concatenation(build: OperatorBuilder, *parts: Operand) -> Ref:
     _same_grid(build, *parts)
     axis = build.get("axis", 0) % len(build.result.shape)
     whole = [part for part in parts if part.array.size or len(parts) == 1]
@@ -49,14 +49,14 @@ def concatenation(build: NodeBuilder, *parts: Operand) -> Ref:
     return activated(build, y) if build.result.dtype == "float32" else _unfused(build, y)
 
 
-def _unfused(build: NodeBuilder, y: Ref) -> Ref:
+def _unfused(build: OperatorBuilder, y: Ref) -> Ref:
     if build.get("fusedActivationFunction", "NONE") != "NONE":
         raise Undescribed("an activation behind joined codes has no description")
     return y
 
 
 @node("TRANSPOSE")
-def transpose(build: NodeBuilder, x: Operand, perm: Operand) -> Ref:
+def transpose(build: OperatorBuilder, x: Operand, perm: Operand) -> Ref:
     return build.add(ops.Transpose(perm=tuple(int(axis) for axis in perm.constant)), x)
 
 
@@ -65,19 +65,19 @@ def _pairs(amounts: Operand) -> tuple[tuple[int, int], ...]:
 
 
 @node("PAD")
-def pad(build: NodeBuilder, x: Operand, amounts: Operand) -> Ref:
+def pad(build: OperatorBuilder, x: Operand, amounts: Operand) -> Ref:
     """Codes are padded with the zero point."""
     value = x.zero_point if x.dtype in INTEGERS and x.tensor.quantisation is not None else 0
     return _padded(build, x, amounts, float(value))
 
 
 @node("PADV2")
-def pad_with(build: NodeBuilder, x: Operand, amounts: Operand, value: Operand) -> Ref:
+def pad_with(build: OperatorBuilder, x: Operand, amounts: Operand, value: Operand) -> Ref:
     _same_grid(build, x, value)
     return _padded(build, x, amounts, float(np.ravel(value.constant)[0]))
 
 
-def _padded(build: NodeBuilder, x: Operand, amounts: Operand, value: float) -> Ref:
+def _padded(build: OperatorBuilder, x: Operand, amounts: Operand, value: float) -> Ref:
     op = ops.Pad(pads=_pairs(amounts), value=value)
     if x.dtype == "float32" or not value:
         return build.add(op, x)
@@ -86,13 +86,13 @@ def _padded(build: NodeBuilder, x: Operand, amounts: Operand, value: float) -> R
 
 
 @node("MIRROR_PAD")
-def mirror_pad(build: NodeBuilder, x: Operand, amounts: Operand) -> Ref:
+def mirror_pad(build: OperatorBuilder, x: Operand, amounts: Operand) -> Ref:
     modes = {"REFLECT": "reflect", "SYMMETRIC": "symmetric"}
     return build.add(ops.Pad(pads=_pairs(amounts), mode=modes[build.get("mode", "REFLECT")]), x)
 
 
 @node("SLICE")
-def slice_(build: NodeBuilder, x: Operand, begin: Operand, size: Operand) -> Ref:
+def slice_(build: OperatorBuilder, x: Operand, begin: Operand, size: Operand) -> Ref:
     starts = tuple(int(at) for at in begin.constant)
     if not len(starts) == len(size.constant) == len(x.shape):
         raise Undescribed("a slice of other axes than the tensor has")
@@ -104,7 +104,7 @@ def slice_(build: NodeBuilder, x: Operand, begin: Operand, size: Operand) -> Ref
 
 @node("STRIDED_SLICE")
 def strided_slice(
-    build: NodeBuilder, x: Operand, begin: Operand, end: Operand, strides: Operand
+    build: OperatorBuilder, x: Operand, begin: Operand, end: Operand, strides: Operand
 ) -> Ref:
     """NumPy's indexing, with its masks as bits."""
     masks = {
@@ -118,9 +118,10 @@ def strided_slice(
     bounds = zip(begin.constant, end.constant, strides.constant, strict=True)
     for axis, (first, last, step) in enumerate(bounds):
         size, bit = x.shape[axis], 1 << axis
+        end = int(last) + int(first) * offset
         whole = slice(
             None if masks["beginMask"] & bit else int(first),
-            None if masks["endMask"] & bit else int(last) + (int(first) if offset else 0),
+            None if masks["endMask"] & bit else end,
             int(step),
         )
         if masks["shrinkAxisMask"] & bit:
@@ -138,7 +139,7 @@ def strided_slice(
 
 
 @node("SPLIT", "SPLIT_V")
-def split(build: NodeBuilder, *operands: Operand) -> list[Ref]:
+def split(build: OperatorBuilder, *operands: Operand) -> list[Ref]:
     if build.node.operator == "SPLIT":
         axis, x = operands
     else:
@@ -157,7 +158,7 @@ def split(build: NodeBuilder, *operands: Operand) -> list[Ref]:
 
 
 @node("PACK")
-def pack(build: NodeBuilder, *parts: Operand) -> Ref:
+def pack(build: OperatorBuilder, *parts: Operand) -> Ref:
     _same_grid(build, *parts)
     build.knows("valuesCount")
     rank = len(build.result.shape)
@@ -169,7 +170,7 @@ def pack(build: NodeBuilder, *parts: Operand) -> Ref:
 
 
 @node("UNPACK")
-def unpack(build: NodeBuilder, x: Operand) -> list[Ref]:
+def unpack(build: OperatorBuilder, x: Operand) -> list[Ref]:
     build.knows("num")
     axis, rank = build.get("axis", 0) % len(x.shape), len(x.shape)
     found = []
@@ -182,7 +183,7 @@ def unpack(build: NodeBuilder, x: Operand) -> list[Ref]:
 
 
 @node("GATHER")
-def gather(build: NodeBuilder, x: Operand, indices: Operand) -> Ref:
+def gather(build: OperatorBuilder, x: Operand, indices: Operand) -> Ref:
     axis = build.get("axis", 0) % len(x.shape)
     batch = build.get("batchDims", 0)
     if batch:
@@ -191,29 +192,29 @@ def gather(build: NodeBuilder, x: Operand, indices: Operand) -> Ref:
 
 
 @node("EMBEDDING_LOOKUP")
-def embedding_lookup(build: NodeBuilder, indices: Operand, table: Operand) -> Ref:
+def embedding_lookup(build: OperatorBuilder, indices: Operand, table: Operand) -> Ref:
     if table.dtype != build.result.dtype:
         raise Undescribed(f"looking up codes of {table.dtype} as floats has no description")
     return build.add(ops.Gather(axis=0), table, indices)
 
 
 @node("GATHER_ND")
-def gather_nd(build: NodeBuilder, x: Operand, indices: Operand) -> Ref:
+def gather_nd(build: OperatorBuilder, x: Operand, indices: Operand) -> Ref:
     return build.add(ops.GatherND(), x, indices)
 
 
 @node("TILE")
-def tile(build: NodeBuilder, x: Operand, repeats: Operand) -> Ref:
+def tile(build: OperatorBuilder, x: Operand, repeats: Operand) -> Ref:
     return build.add(ops.Tile(repeats=tuple(int(n) for n in repeats.constant)), x)
 
 
 @node("BROADCAST_TO")
-def broadcast_to(build: NodeBuilder, x: Operand, shape: Operand) -> Ref:
+def broadcast_to(build: OperatorBuilder, x: Operand, shape: Operand) -> Ref:
     return build.add(ops.Expand(shape=tuple(int(n) for n in shape.constant)), x)
 
 
 @node("REVERSE_V2")
-def reverse(build: NodeBuilder, x: Operand, axes: Operand) -> Ref:
+def reverse(build: OperatorBuilder, x: Operand, axes: Operand) -> Ref:
     rank = len(x.shape)
     over = {int(axis) % rank for axis in np.ravel(axes.constant)}
     y: Any = x
@@ -224,21 +225,21 @@ def reverse(build: NodeBuilder, x: Operand, axes: Operand) -> Ref:
 
 
 @node("SPACE_TO_DEPTH")
-def space_to_depth(build: NodeBuilder, x: Operand) -> Ref:
+def space_to_depth(build: OperatorBuilder, x: Operand) -> Ref:
     b, (batch, height, width, channels) = build.get("blockSize", 1), x.shape
     apart = build.add(ops.Reshape(shape=(batch, height // b, b, width // b, b, channels)), x)
     return build.reshaped(build.add(ops.Transpose(perm=(0, 1, 3, 2, 4, 5)), apart))
 
 
 @node("DEPTH_TO_SPACE")
-def depth_to_space(build: NodeBuilder, x: Operand) -> Ref:
+def depth_to_space(build: OperatorBuilder, x: Operand) -> Ref:
     b, (batch, height, width, channels) = build.get("blockSize", 1), x.shape
     apart = build.add(ops.Reshape(shape=(batch, height, width, b, b, channels // b**2)), x)
     return build.reshaped(build.add(ops.Transpose(perm=(0, 1, 3, 2, 4, 5)), apart))
 
 
 @node("SPACE_TO_BATCH_ND")
-def space_to_batch(build: NodeBuilder, x: Operand, block: Operand, amounts: Operand) -> Ref:
+def space_to_batch(build: OperatorBuilder, x: Operand, block: Operand, amounts: Operand) -> Ref:
     """Codes are padded with the zero point."""
     sizes = [int(n) for n in block.constant]
     batch, *inner = x.shape
@@ -258,7 +259,7 @@ def space_to_batch(build: NodeBuilder, x: Operand, block: Operand, amounts: Oper
 
 
 def _padded_by(
-    build: NodeBuilder, x: Operand, pairs: Sequence[tuple[int, int]], value: float
+    build: OperatorBuilder, x: Operand, pairs: Sequence[tuple[int, int]], value: float
 ) -> Ref:
     op = ops.Pad(pads=tuple(pairs), value=value)
     if x.dtype == "float32" or not value:
@@ -268,7 +269,7 @@ def _padded_by(
 
 
 @node("BATCH_TO_SPACE_ND")
-def batch_to_space(build: NodeBuilder, x: Operand, block: Operand, crops: Operand) -> Ref:
+def batch_to_space(build: OperatorBuilder, x: Operand, block: Operand, crops: Operand) -> Ref:
     sizes = [int(n) for n in block.constant]
     batch, *inner = x.shape
     spatial, count = len(sizes), math.prod(sizes)
@@ -288,7 +289,7 @@ def batch_to_space(build: NodeBuilder, x: Operand, block: Operand, crops: Operan
 
 
 @node("ARG_MAX", "ARG_MIN")
-def arg_extreme(build: NodeBuilder, x: Operand, axis: Operand) -> Ref:
+def arg_extreme(build: OperatorBuilder, x: Operand, axis: Operand) -> Ref:
     build.knows("outputType")
     at = int(np.ravel(axis.constant)[0]) % len(x.shape)
     kind = ops.ArgMax if build.node.operator == "ARG_MAX" else ops.ArgMin
@@ -296,7 +297,7 @@ def arg_extreme(build: NodeBuilder, x: Operand, axis: Operand) -> Ref:
 
 
 @node("DYNAMIC_UPDATE_SLICE")
-def dynamic_update_slice(build: NodeBuilder, x: Operand, update: Operand, at: Operand) -> Ref:
+def dynamic_update_slice(build: OperatorBuilder, x: Operand, update: Operand, at: Operand) -> Ref:
     """The update in its place, which is within the tensor."""
     starts = [
         int(np.clip(start, 0, n - m))

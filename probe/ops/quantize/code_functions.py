@@ -100,8 +100,8 @@ class FunctionOfCodes(Elementwise):
         if self.function == "Tanh":
             return graph.op("Cast", graph.op("Tanh", wide), to=_FLOAT32)
         power = graph.op("Cast", graph.op("Exp", graph.op("Neg", wide)), to=_FLOAT32)
-        one = graph.const(1.0)
-        return graph.op("Div", one, graph.op("Add", one, power))
+        unit = graph.const(1.0)
+        return graph.op("Div", unit, graph.op("Add", unit, power))
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         return (moved_by_slack(self.f, of),)
@@ -114,8 +114,8 @@ def _in_float32(function: str, x: np.ndarray) -> np.ndarray:
         return np.tanh(wide).astype(np.float32)
     with np.errstate(over="ignore"):
         power = np.exp(-wide).astype(np.float32)
-    one: np.ndarray = np.float32(1) / (np.float32(1) + power)
-    return one
+    share: np.ndarray = np.float32(1) / (np.float32(1) + power)
+    return share
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,8 +57,8 @@ class DynamicInput(Op):
         else:
             scale = graph.op("Div", graph.op("Sub", high, low), graph.const(255.0))
             least = -128.0
-        one = graph.const(1.0)
-        scale = graph.op("Where", graph.op("Equal", scale, none), one, scale)
+        unit = graph.const(1.0)
+        scale = graph.op("Where", graph.op("Equal", scale, none), unit, scale)
         if not self.symmetric:
             below, above = graph.op("Div", low, scale), graph.op("Div", high, scale)
             zero = graph.op(

@@ -122,17 +122,17 @@ class Requantize(Elementwise):
 
     def _rounded(self, graph: Graph, x: str) -> str:
         """Quotients by powers of two: floors of what is not negative, or by the remainder."""
-        shift, one = np.asarray(self.shift, np.int64), np.int64(1)
+        shift = np.asarray(self.shift, np.int64)
         if self.rounding in ("single", "reduced"):
             whole, bits = np.asarray(self.multiplier, np.int64), 31
             if self.rounding == "reduced":
                 narrow = whole // (1 << 16) + whole // (1 << 15) % 2
                 whole, bits = np.minimum(narrow, 0x7FFF), 15
             product = graph.op("Mul", x, graph.const(whole))
-            return _floored(graph, product, one << (bits - shift))
-        left = graph.op("Mul", x, graph.const(one << np.maximum(shift, 0)))
+            return _floored(graph, product, _power(bits - shift))
+        left = graph.op("Mul", x, graph.const(_power(np.maximum(shift, 0))))
         product = graph.op("Mul", left, graph.const(np.asarray(self.multiplier, np.int64)))
-        unit = one << np.maximum(-shift, 0)
+        unit = _power(np.maximum(-shift, 0))
         if self.rounding == "up":
             return _floored(graph, _floored(graph, product, np.asarray(1 << 31)), unit)
         negative = graph.op("Less", product, graph.const(0))
@@ -169,6 +169,10 @@ class Requantize(Elementwise):
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         return (moved_by_slack(self.f, of),)
+
+
+def _power(exponent: np.ndarray) -> np.ndarray:
+    return np.asarray(np.int64(1) << exponent)
 
 
 def _floored(graph: Graph, x: str, unit: np.ndarray) -> str:

@@ -6,7 +6,7 @@ import importlib.util
 import numpy as np
 import pytest
 from own_seed import RNG
-from probe.adapters.tflite.arithmetic import ENGINES, Kernel, rounding
+from probe.adapters.tflite.arithmetic import ENGINES, EngineKernel, rounding
 from tflite_operators import OPERATORS, described, drawn, gave
 
 from probe.errors import Undescribed
@@ -38,14 +38,14 @@ def test_every_engine_to_the_last_bit(name):
 
 
 def test_an_unknown_cell_is_refused_and_not_guessed():
-    assert rounding(Kernel("xnnpack", "x86_64", True), "CONV_2D", "int8") == "fp32"
-    assert rounding(Kernel("xnnpack", "x86_64", False), "CONV_2D", "int8") == "up"
+    assert rounding(EngineKernel("xnnpack", "x86_64", True), "CONV_2D", "int8") == "fp32"
+    assert rounding(EngineKernel("xnnpack", "x86_64", False), "CONV_2D", "int8") == "up"
     for kernel, operator, dtype, what in (
-        (Kernel("xnnpack", "aarch64", True), "CONV_2D", "int8", "aarch64"),
-        (Kernel("optimised", "arm64"), "FULLY_CONNECTED", "int8", "arm64"),
-        (Kernel("tflm"), "CONV_2D", "uint8", "of uint8 in the tflm kernels"),
-        (Kernel("reference"), "SUM", "int8", "SUM of int8 in the reference kernels"),
+        (EngineKernel("xnnpack", "aarch64", True), "CONV_2D", "int8", "aarch64"),
+        (EngineKernel("optimised", "arm64"), "FULLY_CONNECTED", "int8", "arm64"),
+        (EngineKernel("tflm"), "CONV_2D", "uint8", "of uint8 in the tflm kernels"),
+        (EngineKernel("reference"), "SUM", "int8", "SUM of int8 in the reference kernels"),
     ):
         with pytest.raises(Undescribed, match=what):
             rounding(kernel, operator, dtype)
-    assert rounding(Kernel("tflm", "aarch64"), "CONV_2D", "int8") == "double"
+    assert rounding(EngineKernel("tflm", "aarch64"), "CONV_2D", "int8") == "double"
