@@ -20,7 +20,7 @@ from probe.listing import Layer, Shown
 from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Producer
 from probe.ops.step import Step
 
-from .arithmetic import Kernel
+from .arithmetic import EngineKernel
 from .codes import as_codes
 from .dataflow import CONTROL, Dataflow, short
 from .describe import INTEGERS, describe_node
@@ -213,7 +213,7 @@ class InRealNumbers(Shown):
                     replace(self.flow.main, tensors=tuple(map(_of_numbers, self.flow.tensors))),
                     arrays,
                     taken,
-                    Kernel(self.codes.engine, machine(), values.delegated_to(node)),
+                    EngineKernel(self.codes.engine, machine(), values.delegated_to(node)),
                     worked_out(self.flow, node, values.arrays) | self._constants(node),
                 )
         except Undescribed as error:
