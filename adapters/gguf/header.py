@@ -187,7 +187,7 @@ def _read_single(path: Path) -> GgufFile:
         if version not in _VERSIONS:
             if version & 0xFFFF == 0:
                 raise CannotOpen(
-                    f"{path} is a GGUF file of a big-endian machine: convert it anew without "
+                    f"{path} is a GGUF file of a big-endian machine: convert it again without "
                     "--bigendian"
                 )
             raise CannotOpen(

@@ -20,7 +20,7 @@ from probe.model_comparison.given_pairs import Pairing
 from probe.model_comparison.pairing import compared
 from probe.model_comparison.passes import outputs_apart, passes_of
 from probe.model_comparison.reports.result import ModelComparison
-from probe.model_comparison.side_run import SideRun, blocks_of
+from probe.model_comparison.side_run import Blocks, SideRun, blocks_of
 from probe.model_comparison.sides import ArraysAlone, in_numbers, opened_side
 from probe.model_comparison.stored_weights import compared_weights
 from probe.process.interrupts import undisturbed
@@ -121,13 +121,7 @@ def compare(
         comparison = changed(comparison, sentence=f"{comparison.sentence}, on {batch.some}")
     comparison = changed(comparison, notes=(*of_numbers, *comparison.notes))
     if blocks is not None:
-        which = f"in blocks {blocks.first} to" if blocks.first else "up to block"
-        sentence = f"{comparison.sentence}, {which} {blocks.last}"
-        note = (
-            f"both passes end where a block after block {blocks.last} begins: what the models give "
-            "is not compared"
-        )
-        comparison = changed(comparison, sentence=sentence, notes=(note, *comparison.notes))
+        comparison = _of_blocks(comparison, blocks)
     if tolerance is not None:
         comparison = changed(comparison, notes=(*_within(comparison, tolerance), *comparison.notes))
     if planned is not None:
@@ -149,6 +143,17 @@ def _of_weights(
         )
     files = import_module("probe.adapters").weight_files(a, b)
     return compared_weights(files, say).opened_by(_path(a), _path(b), {})
+
+
+def _of_blocks(comparison: ModelComparison, blocks: Blocks) -> ModelComparison:
+    """The comparison of some blocks, which says which."""
+    which = f"in blocks {blocks.first} to" if blocks.first else "up to block"
+    note = (
+        f"both passes end where a block after block {blocks.last} begins: what the models give is "
+        "not compared"
+    )
+    sentence = f"{comparison.sentence}, {which} {blocks.last}"
+    return changed(comparison, sentence=sentence, notes=(note, *comparison.notes))
 
 
 def _within(comparison: ModelComparison, tolerance: tuple[float, float]) -> Iterator[str]:

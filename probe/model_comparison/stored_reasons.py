@@ -10,7 +10,7 @@ from probe.model_comparison.causes.weight_relations import STEPS, RoundingBetwee
 from probe.model_comparison.stored_values import fits
 from probe.model_comparison.weight_files import ConvertedTensor, RowValues, StoredRows
 
-__all__ = ["Held", "Shapes", "reason"]
+__all__ = ["HeldTensor", "Shapes", "reason"]
 
 _LOOKED_AT = 1 << 22
 """So many elements of a tensor that differs are looked at for the reason."""
@@ -18,7 +18,7 @@ Shapes = Mapping[tuple[int, int], Sequence[ConvertedTensor]]
 """Tensors of B by the shape that they should have."""
 
 
-class Held(NamedTuple):
+class HeldTensor(NamedTuple):
     """What a tensor holds."""
 
     words: str
@@ -27,22 +27,22 @@ class Held(NamedTuple):
     """The tensor of B that it belongs to, where it is another's."""
 
 
-def reason(tensor: ConvertedTensor, expected: StoredRows, shapes: Shapes) -> Held:
+def reason(tensor: ConvertedTensor, expected: StoredRows, shapes: Shapes) -> HeldTensor:
     """What B's tensor holds in the place of what it should."""
     for other in tensor.others:
         if fits(tensor, other.rows):
-            return Held(other.words)
+            return HeldTensor(other.words)
     if _is_telling(tensor):
         for another in shapes.get((expected.count, expected.width), ()):
             if another.b != tensor.b and another.expected and fits(tensor, another.expected):
                 of_a = printable.several(another.a, 2)
                 words = f"it holds {of_a} of A, which is that of {another.b}"
-                return Held(words, another.b)
+                return HeldTensor(words, another.b)
     count = max(1, min(expected.count, _LOOKED_AT // max(expected.width, 1)))
     part = _Part(tensor, expected.read(0, count), tensor.read(0, count))
     if not part.wrong.any():
-        return Held(f"only rows behind the first {count:,} differ")
-    return Held(next(_relations(part), "") or _of_parts(part, shapes) or _unlike(part))
+        return HeldTensor(f"only rows behind the first {count:,} differ")
+    return HeldTensor(next(_relations(part), "") or _of_parts(part, shapes) or _unlike(part))
 
 
 def _is_telling(tensor: ConvertedTensor) -> bool:
