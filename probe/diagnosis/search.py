@@ -15,7 +15,7 @@ from probe.diagnosis.reproducing import edits_of
 from probe.diagnosis.scoring import Scored, View, freedom, on_the_whole, score, slugs_of
 from probe.errors import ProbeError, our_fault
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses import REGISTERED, SINGLE_CHANGES, Hypothesis
+from probe.hypotheses import PATTERNS, REGISTERED, SINGLE_CHANGES, Hypothesis
 from probe.hypotheses.edits.changes import readings
 from probe.hypotheses.edits.grouped_changes import made_together
 from probe.ops import Recurrence
@@ -68,6 +68,9 @@ _OF_WEIGHTS = "other_weights"
 _FOR_SINGLE, _TURN_OF_SINGLE = 0.2, 0.6
 """How much single changes at the steps of a large layer may take beside the budget, as a share of
 it, and the share of what is left of that which each kind of them has."""
+_FOR_PATTERNS = 0.1
+"""How much changes at all places of a pattern, tables and operands from anywhere may take beside
+the budget, as a share of it."""
 _KEPT_FOR_WEIGHTS = 0.25
 """What is tried before it leaves it this share in a recurrence, where every change runs all its
 steps."""
@@ -207,6 +210,9 @@ def try_last(search: MistakeSearch) -> list[Scored]:
     if search.large and not any(scored.edit.short for scored in found):
         with budget.beside(_FOR_SINGLE * budget.work):
             found = _tried(case, view, search, _single(), _TURN_OF_SINGLE, 0.0) or found
+    if not any(scored.edit.short for scored in found):
+        with budget.beside(_FOR_PATTERNS * budget.work):
+            found = _tried(case, view, search, _patterns(), _TURN_OF_SINGLE, 0.0) or found
     return found
 
 
@@ -221,6 +227,10 @@ def _last() -> _Numbered:
 
 def _single() -> _Numbered:
     return list(enumerate(SINGLE_CHANGES, len(REGISTERED)))
+
+
+def _patterns() -> _Numbered:
+    return list(enumerate(PATTERNS, len(REGISTERED) + len(SINGLE_CHANGES)))
 
 
 def _tried(

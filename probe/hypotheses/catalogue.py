@@ -18,6 +18,7 @@ from probe.hypotheses.attention import (
     packed_projections,
     relative_positions,
     rotary_embedding,
+    scaled_rotation,
 )
 from probe.hypotheses.data import mean_std_order, preprocessing, written_values, wrong_input
 from probe.hypotheses.layers import (
@@ -69,7 +70,16 @@ from probe.hypotheses.steps import (
 )
 from probe.hypotheses.weights import other_weights, quantised_weights
 
-__all__ = ["ANY_STEP", "AT_ONE_STEP", "CAUSES", "COMMON", "REGISTERED", "SINGLE_CHANGES"]
+__all__ = [
+    "ANY_STEP",
+    "AT_ONE_STEP",
+    "CAUSES",
+    "COMMON",
+    "OF_PATTERNS",
+    "PATTERNS",
+    "REGISTERED",
+    "SINGLE_CHANGES",
+]
 
 COMMON = (
     blocks,
@@ -87,7 +97,6 @@ COMMON = (
     decoder_attention,
     mask_edges,
     alibi_slopes,
-    computed_tables,
     norm_gain,
     packed_projections,
     expert_routing,
@@ -115,14 +124,10 @@ ANY_STEP = (
     relative_positions,
     residual_blocks,
     activation_of_steps,
-    sibling_options,
-    overwritten_buffers,
     data_flow,
     exchanged_steps,
     changed_steps,
     moved_steps,
-    repeated_changes,
-    other_operands,
     tensors_of_blocks,
     other_weights,
     changed_tensors,
@@ -132,6 +137,15 @@ ANY_STEP = (
 """What is tried only where none of these reproduces the values."""
 AT_ONE_STEP = (single_changes,)
 """What has an amount of work of its own after these, in large layers, where they are cut short."""
+OF_PATTERNS = (
+    sibling_options,
+    overwritten_buffers,
+    computed_tables,
+    scaled_rotation,
+    repeated_changes,
+    other_operands,
+)
+"""What has an amount of work of its own after all of these."""
 
 
 def _of(*modules: ModuleType) -> Iterator[Hypothesis]:
@@ -146,5 +160,7 @@ REGISTERED = (*_of(*COMMON), *(replace(mistake, last=True) for mistake in _of(*A
 """In the order in which they are tried."""
 SINGLE_CHANGES = tuple(replace(mistake, last=True) for mistake in _of(*AT_ONE_STEP))
 """The mistakes of AT_ONE_STEP."""
-CAUSES = {mistake.slug: mistake for mistake in REGISTERED if mistake.explains}
+PATTERNS = tuple(replace(mistake, last=True) for mistake in _of(*OF_PATTERNS))
+"""The mistakes of OF_PATTERNS."""
+CAUSES = {mistake.slug: mistake for mistake in (*REGISTERED, *PATTERNS) if mistake.explains}
 """The one of each slug whose text explains it."""

@@ -46,7 +46,7 @@ class Attention(nn.Module):
     [
         ({"rope_type": "default"}, LLAMA3, "scaled as Llama 3's for 256 positions, divided by 8"),
         ({"rope_type": "default"}, YARN, "scaled as YaRN's for 128 positions, divided by 4"),
-        (LLAMA3, {**LINEAR, "factor": 8.0}, "all divided by 8 (linear)"),
+        (LLAMA3, {**LINEAR, "factor": 8.0}, "all frequencies divided by 8"),
         (LINEAR, YARN, "scaled as YaRN's for 128 positions, divided by 4"),
     ],
 )

@@ -101,13 +101,13 @@ def _is_window(kept: np.ndarray) -> bool:
 def _moved(kept: np.ndarray, by: int) -> np.ndarray:
     """The mask moved along the keys; what comes in is as the diagonals of a band go on, and else as
     the ends are."""
-    queries, keys = np.indices(kept.shape[-2:])
+    rows, keys = np.indices(kept.shape[-2:])
     last = kept.shape[-1] - 1
     taken = keys - by
     if _is_band(kept):
         beyond = np.where(taken < 0, -taken, np.minimum(last - taken, 0))
-        queries = np.clip(queries + beyond, 0, kept.shape[-2] - 1)
-    return np.asarray(kept[..., queries, np.clip(taken, 0, last)])
+        rows = (rows + beyond).clip(0, kept.shape[-2] - 1)
+    return np.asarray(kept[..., rows, taken.clip(0, last)])
 
 
 def _prefixes(mask: _Mask) -> Iterator[tuple[str, _Function]]:
@@ -157,13 +157,13 @@ def _without_own(kept: np.ndarray) -> np.ndarray:
     """A query that would attend to no key keeps its own."""
     own = _past(kept) & ~_past(kept, 1)
     rest = kept & ~own
-    return rest | (own & ~rest.any(axis=-1, keepdims=True))
+    return np.asarray(rest | (own & ~rest.any(axis=-1, keepdims=True)))
 
 
 def _symmetric(kept: np.ndarray) -> np.ndarray:
     if kept.shape[-1] != kept.shape[-2]:
         return kept
-    return kept | kept.swapaxes(-1, -2)
+    return np.asarray(kept | kept.swapaxes(-1, -2))
 
 
 def _closed(kept: np.ndarray) -> np.ndarray:
@@ -178,7 +178,7 @@ def _next_alone(kept: np.ndarray) -> np.ndarray:
     own = np.eye(kept.shape[-2], kept.shape[-1], dtype=bool)
     before = kept & ~own
     last = np.where(before, keys, -1).max(axis=-1, keepdims=True)
-    return (kept & own) | (before & (keys == last))
+    return np.asarray((kept & own) | (before & (keys == last)))
 
 
 _PARTS: dict[str, _Function] = {

@@ -3,12 +3,15 @@
 
 import math
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 
 __all__ = ["frequencies", "other_scalings"]
 
 _FACTORS = (2.0, 4.0, 8.0, 16.0, 32.0)
+_OF_LLAMA3, _OF_YARN = (8.0, 32.0), (4.0, 16.0)
+"""The factors of published models."""
 _LENGTHS = tuple(2**k for k in range(3, 18))
 """Context lengths that a model may have been trained with."""
 _CHANGES = 1e-4
@@ -23,11 +26,8 @@ def other_scalings(own: np.ndarray, base: float) -> dict[str, tuple[np.ndarray, 
     """Frequencies of this base in words, each by a formula or a factor that gives others than a
     layer's own and than those before, and what sine and cosine are multiplied by."""
     plain = frequencies(base, own.size)
-    factors = list(_FACTORS)
     most = float((plain / own).max())
-    if most > 1 + _CHANGES:
-        others = (factor for factor in factors if abs(factor / most - 1) > _CHANGES)
-        factors = [most, *list(others)[:1]]
+    factors = [most] if most > 1 + _CHANGES else []
     found: dict[str, tuple[np.ndarray, float]] = {}
     for words, made, scale in _formulas(plain, base, factors):
         before = [(own, 1.0), *found.values()]
@@ -41,20 +41,20 @@ def _formulas(
 ) -> Iterator[tuple[str, np.ndarray, float]]:
     size = 2 * plain.size
     yield "not scaled", plain, 1.0
-    for factor in factors:
+    for factor in factors or _FACTORS:
         yield f"all divided by {factor:.4g} (linear)", plain / factor, 1.0
         if size > 2:
             larger = base * factor ** (size / (size - 2))
             words = f"of the base {larger:.5g} (NTK by {factor:.4g})"
             yield words, frequencies(larger, plain.size), 1.0
-    for factor in factors:
-        for length in _LENGTHS:
-            of = f"for {length} positions, divided by {factor:.4g}"
-            yield f"scaled as Llama 3's {of}", _llama3(plain, factor, length), 1.0
-            ramp = _yarn(plain, base, factor, length)
-            scale = 0.1 * math.log(factor) + 1
-            yield f"scaled as YaRN's {of}, and times {scale:.5g}", ramp, scale
-            yield f"scaled as YaRN's {of}", ramp, 1.0
+    for factor, length in product(factors or _OF_LLAMA3, _LENGTHS):
+        of = f"for {length} positions, divided by {factor:.4g}"
+        yield f"scaled as Llama 3's {of}", _llama3(plain, factor, length), 1.0
+    for factor, length in product(factors or _OF_YARN, _LENGTHS):
+        of = f"for {length} positions, divided by {factor:.4g}"
+        scale = 0.1 * math.log(factor) + 1
+        made = _yarn(plain, base, factor, length)
+        yield f"scaled as YaRN's {of}, and times {scale:.5g}", made, scale
 
 
 def _llama3(plain: np.ndarray, factor: float, length: int) -> np.ndarray:

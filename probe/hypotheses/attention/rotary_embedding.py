@@ -1,7 +1,6 @@
 """Mistakes with rotary position embeddings (RoPE): which features are paired, the direction, the
 base, the positions, and what is rotated."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ import numpy as np
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
 from probe.by_hand.values import PRODUCT, SUM, Value, as_tuple, listed, number
-from probe.hypotheses.attention.rope_scaling import frequencies, other_scalings
+from probe.hypotheses.attention.rope_scaling import frequencies
 from probe.hypotheses.edits.rewriting import (
     Rewiring,
     made_by,
@@ -30,9 +29,9 @@ from probe.ops.step import Ref
 from probe.trial.case import Case
 from probe.trial.edit import Edit, Steps
 
-__all__: list[str] = []
+__all__ = ["BASES", "angles_of", "base_of", "rotated", "with_angles"]
 
-_BASES = (1e4, 5e5, 1e6, *(n * 10.0**k for k in range(1, 8) for n in (1, 2, 5)), 1.6e5, 8e6)
+BASES = (1e4, 5e5, 1e6, *(n * 10.0**k for k in range(1, 8) for n in (1, 2, 5)), 1.6e5, 8e6)
 
 
 class _Rope(NamedTuple):
@@ -307,21 +306,21 @@ def _angles(case: Case, rope: _Rope) -> _Angles | None:
     return None
 
 
-def _some(case: Case) -> Iterator[tuple[list[tuple[_Rope, _Angles]], str]]:
+def angles_of(case: Case) -> Iterator[tuple[list[tuple[_Rope, _Angles]], str]]:
     """All rotations with their angles, and each of a few."""
     each = [(rope, angles) for rope in _ropes(case) if (angles := _angles(case, rope)) is not None]
     if each:
         yield each, ""
     if 1 < len(each) <= 4:
-        rotated = [tensor_name(case, origin_of(case, rope.x)) for rope, _ in each]
+        names = [tensor_name(case, origin_of(case, rope.x)) for rope, _ in each]
         for number, rotation in enumerate(each):
-            which = f"rotation of {rotated[number]}"
-            if len({*rotated}) < len(each):
+            which = f"rotation of {names[number]}"
+            if len({*names}) < len(each):
                 which = f"{ordinal(len(each) - number)} rotation"
             yield [rotation], f" in the {which}"
 
 
-def _rotated(
+def rotated(
     case: Case, some: Sequence[tuple[_Rope, _Angles]], of: Callable[[_Rope, _Angles], _Rotation]
 ) -> Steps:
     """The steps with other rotations."""
@@ -348,7 +347,7 @@ def rope_layout(case: Case) -> Iterator[Edit]:
     Meta's, Cohere's and GPT-J's code pairs neighbours, Hugging Face's Llama the halves, with the
     rows of the query and key weights permuted. Position 0 is exact, since it is not rotated.
     """
-    for some, where in _some(case):
+    for some, where in angles_of(case):
         own = some[0][0].pairs
         if own == "halves":
             what = "neighbouring features are"
@@ -357,16 +356,14 @@ def rope_layout(case: Case) -> Iterator[Edit]:
         yield case.edit(
             f"{what} rotated together, {_WORDS[_OTHER[own]]}{where}; the layer rotates "
             f"{_WORDS[own]}",
-            _rotated(case, some, lambda rope, angles: angles.rotation(_OTHER[rope.pairs])),
+            rotated(case, some, lambda rope, angles: angles.rotation(_OTHER[rope.pairs])),
             do=f"rotate features {_WORDS[own]} together",
         )
         if own == "halves":
             yield case.edit(
                 "features are reordered from neighbours to halves before the rotation"
                 f"{where}, as for weights that are not permuted yet",
-                _rotated(
-                    case, some, lambda rope, angles: angles.rotation("halves", reordered=True)
-                ),
+                rotated(case, some, lambda rope, angles: angles.rotation("halves", reordered=True)),
                 do="leave the rows of the query and key weights as they are",
             )
 
@@ -378,10 +375,10 @@ def rope_direction(case: Case) -> Iterator[Edit]:
     Position 0 is exact. If both queries and keys are affected, only scores between different
     positions differ.
     """
-    for some, where in _some(case):
+    for some, where in angles_of(case):
         yield case.edit(
             f"the sine of the rotation has the other sign{where}",
-            _rotated(case, some, lambda r, angles: angles.rotation(r.pairs, each=-angles.each)),
+            rotated(case, some, lambda r, angles: angles.rotation(r.pairs, each=-angles.each)),
             do="rotate (a, b) to (a cos - b sin, b cos + a sin)",
         )
 
@@ -393,7 +390,7 @@ def rope_dims(case: Case) -> Iterator[Edit]:
 
     Position 0 is exact; the error grows with the distance between positions.
     """
-    for some, where in _some(case):
+    for some, where in angles_of(case):
         steps: Steps = case.steps
         for rope, _ in some:
             steps = steps_taking(case.became_steps(steps), Ref(rope.add), rope.x)
@@ -459,7 +456,7 @@ def _all_rotated(case: Case, rope: _Rope, angles: _Angles) -> list[Rewiring]:
     assert found is not None
     whole, joined = found
     size = np.shape(whole.of(case.inputs, case.values))[-1]
-    each = frequencies(_base(angles), size // 2)
+    each = frequencies(base_of(angles), size // 2)
     rotation = angles.rotation(rope.pairs, each=each)
     return [Rewiring(Ref(joined), (rotation,), _behind(joined), source=whole)]
 
@@ -494,25 +491,12 @@ def _last_rotated(case: Case, rope: _Rope, angles: _Angles) -> Rewiring:
     return Rewiring(Ref(joined), (rotation,), _behind(joined), source=whole)
 
 
-def _base(angles: _Angles) -> float:
+def base_of(angles: _Angles) -> float:
     """The base of the angles, as their first two tell; 10000 where there is but one."""
     count = angles.each.size
     if count > 1:
         return float((angles.each[1] / angles.each[0]) ** -count)
     return 1e4
-
-
-def _scalings(angles: _Angles, base: float) -> dict[str, tuple[np.ndarray, float]]:
-    """The frequencies by other formulas, for the usual base that is nearest and for that read off
-    the angles."""
-    if angles.each.size < 2:
-        return {}
-    return other_scalings(angles.each, base) | other_scalings(angles.each, _usual(base))
-
-
-def _usual(base: float) -> float:
-    """The usual base that is nearest to one read off angles."""
-    return min(_BASES, key=lambda usual: abs(math.log(usual / base)))
 
 
 @hypothesis("rope-base")
@@ -523,11 +507,11 @@ def rope_base(case: Case) -> Iterator[Edit]:
     The usual base is 10000; Llama 3 has 500000, others 1000000. Position 0 is exact, and the error
     grows with the position: few positions hardly show it.
     """
-    some, _ = next(_some(case), ([], ""))
+    some, _ = next(angles_of(case), ([], ""))
     if not some:
         return
     rope, angles = some[0]
-    count, base = angles.each.size, _base(angles)
+    count, base = angles.each.size, base_of(angles)
     own = frequencies(base, count)
     remark, factors = f"; the layer's base is about {base:.4g}", [1]
     if not np.allclose(own, angles.each, rtol=1e-3):
@@ -538,7 +522,7 @@ def rope_base(case: Case) -> Iterator[Edit]:
             frequencies(other, count) / factor
         )
         for factor in factors
-        for other in _BASES
+        for other in BASES
     }
     if found := _wide(case, rope):
         size = np.shape(found[0].of(case.inputs, case.values))[-1]
@@ -546,27 +530,21 @@ def rope_base(case: Case) -> Iterator[Edit]:
         tried[words] = frequencies(base if count > 1 else 1e4, count, size)
     for words, each in tried.items():
         if np.abs(each - angles.each).max() > 1e-6:
-            of = partial(_with, each=each)
+            of = partial(with_angles, each=each)
             yield case.edit(
                 f"positions are rotated {words}{remark}",
-                _rotated(case, some, of),
+                rotated(case, some, of),
                 do="use the base and the scaling of the config (rope_theta, rope_scaling)",
             )
-    for words, (each, scale) in _scalings(angles, base).items():
-        yield case.edit(
-            f"positions are rotated with frequencies {words}{remark}",
-            _rotated(case, some, partial(_with, each=each, scale=scale * angles.scale)),
-            do="scale frequencies by the formula of the config (rope_scaling)",
-        )
     for factor in (2.0, 4.0, 8.0, 0.5, 0.25, 0.125):
         yield case.edit(
             f"positions are divided by {factor:g} before they are rotated",
-            _rotated(case, some, partial(_with, each=angles.each / factor)),
+            rotated(case, some, partial(with_angles, each=angles.each / factor)),
             do="scale positions as the config says (rope_scaling)",
         )
 
 
-def _with(rope: _Rope, angles: _Angles, **other: Any) -> _Rotation:
+def with_angles(rope: _Rope, angles: _Angles, **other: Any) -> _Rotation:
     return angles.rotation(rope.pairs, **other)
 
 
@@ -577,12 +555,12 @@ def rope_offset(case: Case) -> Iterator[Edit]:
 
     It shows only if queries and keys are shifted differently: shifted alike, the scores are equal.
     """
-    for some, where in _some(case):
+    for some, where in angles_of(case):
         first = float(some[0][1].positions[0])
         for by in (1.0, -1.0, *((-first,) if first else ())):
             positions = some[0][1].positions + by
             yield case.edit(
                 f"positions are moved by {by:+g} before they are rotated{where}",
-                _rotated(case, some, partial(_with, positions=positions)),
+                rotated(case, some, partial(with_angles, positions=positions)),
                 do="count positions from the same start for queries and keys",
             )

@@ -13,7 +13,15 @@ from probe.trial.change import Change
 from probe.trial.edit import Edit, Steps
 from probe.trial.prices import LISTED
 
-__all__ = ["all_and_each", "all_of", "in_turn", "made_together", "of_one_pattern", "shared"]
+__all__ = [
+    "all_and_each",
+    "all_of",
+    "at_patterns",
+    "in_turn",
+    "made_together",
+    "of_one_pattern",
+    "shared",
+]
 
 T = TypeVar("T")
 
@@ -83,14 +91,26 @@ def _together(case: Case, members: Sequence[Change]) -> Iterator[Sequence[Change
         for at, step in member.steps.items()
     ):
         yield members
-        places = [min(member.steps) for member in members]
-        some = of_one_pattern(case, [Ref(at) for at in places])
-        which = [{ref.step for ref in alike} for alike in some]
-        yield from ([members[k] for k, at in enumerate(places) if at in held] for held in which)
         return
     places = [member.of if member.of >= 0 else min(member.steps) for member in members]
     for numbers in _alike(case, places):
         yield [members[number] for number in numbers]
+
+
+def at_patterns(case: Case, changes: Iterable[Change]) -> Iterator[Change]:
+    """The changes of a kind made at all places of a pattern that repeats."""
+    groups: dict[Hashable, list[Change]] = {}
+    with case.budget.aside():
+        for change in takewhile(lambda _: case.budget.spend(LISTED), changes):
+            if change.key is not None and change.steps:
+                groups.setdefault(change.key, []).append(change)
+    for members in groups.values():
+        places = [member.of if member.of >= 0 else min(member.steps) for member in members]
+        for alike in of_one_pattern(case, [Ref(at) for at in places]):
+            held = {ref.step for ref in alike}
+            some = [member for at, member in zip(places, members, strict=True) if at in held]
+            if len(some) < len(members):
+                yield from filter(None, [all_of(some, case.steps)])
 
 
 def of_one_pattern(case: Case, refs: Sequence[Ref]) -> list[tuple[Ref, ...]]:
@@ -131,7 +151,7 @@ def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
         takers = frozenset(type(case.steps[user].op) for user in users.get(Ref(at), ()))
         name = without_layer_number(case.calls[at])
         call = name.partition("/")[0] if "/" in name else name.rpartition(".")[0]
-        for key in (("in", call), ("at", name), ("into", takers), *_patterns(case, Ref(at))):
+        for key in (("in", call), ("at", name), ("into", takers)):
             parts.setdefault(key, []).append(number)
     yield from (list(some) for some in dict.fromkeys(map(tuple, parts.values())) if len(some) > 1)
 

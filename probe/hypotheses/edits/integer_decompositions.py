@@ -142,11 +142,8 @@ def _sum_of_integers(op: Any, to: Parts, distance: float, scales: np.ndarray) ->
     held, scale = _integers(op.weight, to)
     x = to.add("the integers of the input", _Integers(distance), X)
     y = _product(op, to, x, _in_layout(op.weight, to, held))
-    exact = None if op.bias is None else widened(op.bias.value) / (distance * scales)
-    whole = exact is not None and np.allclose(exact, np.rint(exact), rtol=1e-6, atol=1e-3)
-    if whole:
-        name = f"the integers of {op.bias.name}"
-        bias = Weight(name, None, np.rint(np.broadcast_to(exact, op.bias.value.shape)))
+    bias = None if op.bias is None else _whole_bias(op.bias, distance * scales)
+    if bias is not None:
         shape = _along_outputs(op, to, bias.value.size)
         y = to.add("the sums of integers", ops.Add(), y, to.weight(bias, shape))
     size = math.prod(scales.shape)
@@ -154,7 +151,15 @@ def _sum_of_integers(op: Any, to: Parts, distance: float, scales: np.ndarray) ->
         scale = to.add("", ops.Reshape(_along_outputs(op, to, size)), scale)
     factor = to.add("the factor", ops.Mul(), to.number("the scale of the input", distance), scale)
     y = to.add("the scaled sums", ops.Mul(), y, factor)
-    return y if whole else _with_bias(op, to, y)
+    return _with_bias(op, to, y) if bias is None else y
+
+
+def _whole_bias(bias: Weight, unit: np.ndarray) -> Weight | None:
+    """A bias in units of the sums; None where it is no whole number of them."""
+    exact = np.broadcast_to(widened(bias.value) / unit, bias.value.shape)
+    if np.allclose(exact, np.rint(exact), rtol=1e-6, atol=1e-3):
+        return Weight(f"the integers of {bias.name}", None, np.rint(exact))
+    return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,8 @@ _PLACES = 1024
 """Places of an output that a loop in Python computes one after the other."""
 _AT_EACH = 30_000.0
 """The price of one of them."""
+_ALL = (slice(None), slice(None))
+"""All samples and channels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +71,14 @@ def _assigned(op: Any, x: np.ndarray) -> np.ndarray:
     y = np.zeros((len(x), kernel.shape[1], *shape))
     for at in np.ndindex(*x.shape[2:]):
         box = tuple(slice(i * s, i * s + r) for i, s, r in zip(at, op.strides, reach, strict=True))
-        y[(..., *box)] = np.tensordot(x[(..., *at)], kernel, 1)
+        y[(*_ALL, *box)] = np.tensordot(x[(*_ALL, *at)], kernel, 1)
     for axis, (before, after) in enumerate(op.crops, 2):
         if min(before, after) < 0:
             raise ValueError("nothing is known of what is appended")
         y = np.take(y, range(before, y.shape[axis] - after), axis)
     if op.bias is None:
         return y
-    return y + op.bias.value.reshape(-1, *(1,) * len(op.strides))
+    return np.asarray(y + op.bias.value.reshape(-1, *(1,) * len(op.strides)))
 
 
 def _in_place(op: Any, x: np.ndarray, by_row: bool) -> np.ndarray:
@@ -95,9 +97,9 @@ def _in_place(op: Any, x: np.ndarray, by_row: bool) -> np.ndarray:
         if by_row:
             box.append(slice(None))
             target.append(slice(begin[-1], begin[-1] + shape[-1]))
-        wide[(..., *target)] = plain.run(wide[(..., *box)])[0]
+        wide[(*_ALL, *target)] = plain.run(wide[(*_ALL, *box)])[0]
     inside = (slice(b, b + n) for b, n in zip(begin, shape[2:], strict=True))
-    return wide[(..., *inside)]
+    return np.asarray(wide[(*_ALL, *inside)])
 
 
 def _in_place_by_pixel(op: Any, x: np.ndarray) -> np.ndarray:

@@ -53,16 +53,14 @@ def wrapped_integers(case: Case) -> Iterator[Changes]:
 
 
 def _wrapped(case: Case) -> Iterator[Change]:
-    for position, op in _clipping(case):
-        step = Step(
-            FixedPointGrid(0.0, "down (floor)", op.low, op.high + 1, wrap=True),
-            case.steps[position].sources(position),
-        )
-        what = f"{step_name(case, position)}: numbers wrap around into {op.low:g} .. {op.high:g}, "
-        yield Change(f"{what}where they are clipped", "", {position: step}, key="wraps")
+    for position, low, high in _clipping(case):
+        grid = FixedPointGrid(0.0, "down (floor)", low, high + 1, wrap=True)
+        step = Step(grid, case.steps[position].sources(position))
+        what = f"wrapping around at the ends instead of Clip to {low:g} .. {high:g}"
+        yield Change(what, step_name(case, position), {position: step}, key="wraps")
     for ref, x in _integers(case):
         for bits in _overflowing(x):
-            way = Map(f"wrapped around in {bits} bits", partial(_wrap, bits=bits), False)
+            way = Map(f"wrapped around in int{bits}", partial(_wrap, bits=bits), False)
             yield from mapped(case, ref, way)
 
 
@@ -74,19 +72,18 @@ def clipped_integers(case: Case) -> Iterator[Changes]:
 
 
 def _clipped(case: Case) -> Iterator[Change]:
-    for position, op in _clipping(case):
-        low, high = op.low, op.high
+    for position, low, high in _clipping(case):
         half = (high - low + 1) // 2
         zero = -low - half  # unsigned levels for signed ones, or the reverse
         for ends in ((low + 1, high), (0.0, high), (low, high - half), (low + zero, high + zero)):
-            step = replace(case.steps[position], op=ops.Clip(*map(float, ends)))
+            step = replace(case.steps[position], op=ops.Clip(*ends))
             what = f"{step_name(case, position)}: numbers are clipped to {ends[0]:g} .. "
             what += f"{ends[1]:g}, not to {low:g} .. {high:g}"
             yield Change(what, "", {position: step}, key=("ends", ends))
     for ref, x in _integers(case):
         for bits in _overflowing(x):
             top = 2.0 ** (bits - 1)
-            way = Map(f"clipped to {bits} bits", partial(np.clip, a_min=-top, a_max=top - 1), False)
+            way = Map(f"clipped to int{bits}", partial(np.clip, a_min=-top, a_max=top - 1), False)
             yield from mapped(case, ref, way)
 
 
@@ -160,13 +157,13 @@ def _of_few_bits(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         yield f"rounded to {bits} significant bits", np.rint(x / unit) * unit
 
 
-def _clipping(case: Case) -> Iterator[tuple[int, ops.Clip]]:
-    """The steps that clip to the numbers of a type."""
+def _clipping(case: Case) -> Iterator[tuple[int, float, float]]:
+    """The steps that clip to the numbers of a type, and its ends."""
     for position, op in case.having(ops.Clip):
         if op.low is not None and op.high is not None:
-            levels = op.high - op.low + 1
-            if levels >= _LEAST and levels == int(levels) and op.low == int(op.low):
-                yield position, op
+            low, high = float(op.low), float(op.high)
+            if high - low + 1 >= _LEAST and high.is_integer() and low.is_integer():
+                yield position, low, high
 
 
 def _integers(case: Case) -> Iterator[tuple[Ref, np.ndarray]]:

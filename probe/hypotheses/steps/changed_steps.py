@@ -29,7 +29,7 @@ from probe.ops.step import Step
 from probe.trial.case import Case
 from probe.trial.change import Change
 
-__all__ = ["kind_changed", "op_changed", "options_changed", "other_values"]
+__all__ = ["changed", "kind_changed", "op_changed", "options_changed", "other_values"]
 
 
 @hypothesis("changed-step")
@@ -39,10 +39,10 @@ def changed_step(case: Case) -> Iterator[Changes]:
     Such as a sum instead of a mean, a maximum instead of a minimum, a softmax over another axis, a
     constant that is squared or left out, or another activation within a block.
     """
-    yield Changes(_changed, "changed-step")
+    yield Changes(changed, "changed-step")
 
 
-def _changed(case: Case) -> Iterator[Change]:
+def changed(case: Case) -> Iterator[Change]:
     if case.inner:
         made = [ref for ref in tensors_of(case) if ref.step < 0 or case.steps[ref.step].inputs]
         for way, ref in product(scalings((), few=True), made):

@@ -3,6 +3,7 @@ another order, scaled, or goes through an activation too many."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ from probe import ops
 from probe.by_hand.registry import writer_of, writes
 from probe.by_hand.values import Value
 from probe.hypotheses.edits.changes import PARTS, Changes
-from probe.hypotheses.edits.mapped_tensors import extra, rearranged, scaled
+from probe.hypotheses.edits.grouped_changes import all_of
+from probe.hypotheses.edits.mapped_tensors import axis_name, extra, mapped, rearranged, scaled
 from probe.hypotheses.edits.tensor_maps import Map, maps, scalings
-from probe.hypotheses.registry import hypothesis
+from probe.hypotheses.registry import hypothesis, more
 from probe.ops.base import Arrays, Op
-from probe.ops.step import Step
+from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case
+from probe.trial.case import Case, shape_of
 from probe.trial.change import Change
 from probe.trial.prices import price
 
@@ -117,3 +119,32 @@ def _weights(case: Case, of: Callable[[tuple[int, ...]], Iterator[Map]]) -> Iter
                 yield Change(
                     what, "", {position: step}, key=("weight", type(op), part.name, way.words)
                 )
+
+
+@more("rearranged-tensor")
+def statistics_elsewhere(case: Case) -> Iterator[Changes]:
+    """Means, variances and the like of the first, the last or the one before for all, or carried on
+    from one to the next."""
+    yield Changes(_statistics, "rearranged-tensor")
+
+
+_STATISTICS = (
+    *(ops.ReduceMean, ops.ReduceSum, ops.ReduceMax, ops.ReduceMin, ops.ReduceSumSquare),
+    *(ops.ReduceStd, ops.ReduceVar),
+)
+
+
+def _statistics(case: Case) -> Iterator[Change]:
+    """Those over the same axes together, and each alone."""
+    groups: dict[object, list[Ref]] = {}
+    for position, op in case.having(*_STATISTICS):
+        ref = Ref(position)
+        if np.prod(shape_of(case, ref)) > 1:
+            groups.setdefault((op.axes, shape_of(case, ref)), []).append(ref)
+    for group in groups.values():
+        shape, along = shape_of(case, group[0]), partial(axis_name, case, group[0])
+        ways = list(maps(shape, along, False))
+        for some in (group, *([ref] for ref in group if len(group) > 1)):
+            for way in ways:
+                change = all_of([next(mapped(case, ref, way)) for ref in some], case.steps)
+                yield from filter(None, [change])

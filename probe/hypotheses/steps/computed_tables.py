@@ -4,7 +4,7 @@ and cosines of angles), made by another formula than its own: the table itself t
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,8 @@ __all__: list[str] = []
 
 _FEWEST, _LARGEST = 4, 1 << 14
 _NEAR = 1e-5
+_MAPS = 24
+"""How many maps of both tables are tried."""
 _BASES = (1e4, 1e3, 100.0, 1e5, 5e5, 1e6, 10.0, 2.0)
 
 
@@ -164,7 +166,8 @@ class _Angles(NamedTuple):
 def _of_angles(case: Case) -> Iterator[Change]:
     for found in _angles(case):
         shape = found.cos.of(case.inputs, case.values).shape
-        for way in maps(shape, partial(axis_name, case, found.cos), False):
+        along = partial(axis_name, case, found.cos)
+        for way in islice(maps(shape, along, False), _MAPS):
             if way.rearranges:
                 both = [next(mapped(case, ref, way)) for ref in (found.cos, found.sin)]
                 yield from _together(case, found, way.words, both)

@@ -26,7 +26,7 @@ from probe.ops.weight import Weight
 from probe.trial.case import Case, once, shape_of, users_of
 from probe.trial.change import Change
 
-__all__ = ["others_taken", "parameters_swapped"]
+__all__ = ["left_out", "operand_alone", "others_taken", "parameters_swapped"]
 
 _BACK = 4
 """How many tensors of the same shape before a step may be taken for what it gives."""
@@ -42,10 +42,10 @@ def missing_step(case: Case) -> Iterator[Changes]:
     A normalisation, a residual connection, a rotation or a factor was forgotten: the next
     step takes their input. Only steps that keep the shape can be left out like this.
     """
-    yield Changes(_left_out, "missing-step")
+    yield Changes(left_out, "missing-step")
 
 
-def _left_out(case: Case) -> Iterator[Change]:
+def left_out(case: Case) -> Iterator[Change]:
     for position in range(len(case.steps) - 1, -1, -1):
         output = Ref(position)
         if isinstance(case.steps[position].op, Outputs) or len(case.values[position]) != 1:
@@ -74,10 +74,9 @@ def _left_out(case: Case) -> Iterator[Change]:
             key = ("out", type(case.steps[position].op), back)
             yield taking(case, output, before, what, key)
     yield from _not_turned(case)
-    yield from _operand_alone(case)
 
 
-def _operand_alone(case: Case) -> Iterator[Change]:
+def operand_alone(case: Case) -> Iterator[Change]:
     """One of two operands that is broadcast, without the other."""
     for position, _ in case.having(ops.Add, ops.Sub, ops.Mul, ops.Div):
         sources, whole = case.steps[position].sources(position), shape_of(case, Ref(position))

@@ -146,7 +146,8 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
             after = min(user for user, _ in some) - 1
             rest = [ref for k, ref in enumerate(sources) if k != index and ref.step > after]
             made_of = [source for ref in rest for source in case.steps[ref.step].sources(ref.step)]
-            if any(source.step > after for source in made_of):
+            masks = isinstance(step.op, ops.Where | Masked)
+            if rest and (not masks or any(source.step > after for source in made_of)):
                 continue
             numbers = {ref: Ref(new + k) for k, ref in enumerate(dict.fromkeys(rest))}
             for ref, number in numbers.items():

@@ -11,13 +11,14 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.edits.activations import COMMON
 from probe.hypotheses.edits.changes import STEPS, Changes
-from probe.hypotheses.edits.grouped_changes import all_of, in_turn, of_one_pattern
+from probe.hypotheses.edits.grouped_changes import all_of, at_patterns, in_turn, of_one_pattern
 from probe.hypotheses.edits.mapped_tensors import axis_name, batched, mapped, tensors_of
 from probe.hypotheses.edits.rewriting import inserted
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
 from probe.hypotheses.edits.tensor_maps import Map, maps, scalings
 from probe.hypotheses.registry import more
-from probe.hypotheses.steps.data_flow import others_taken
+from probe.hypotheses.steps.changed_steps import changed
+from probe.hypotheses.steps.data_flow import left_out, operand_alone, others_taken
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case, shape_of, users_of
 from probe.trial.change import Change
@@ -26,6 +27,24 @@ __all__: list[str] = []
 
 _MAPS, _FACTORS, _ACTIVATIONS = 16, 8, 8
 """How many of them are tried at each pattern."""
+
+
+@more("missing-step")
+def missing_everywhere(case: Case) -> Iterator[Changes]:
+    """A step or an operand left out, wherever a pattern repeats."""
+    yield Changes(_left_out, "missing-step", STEPS)
+
+
+def _left_out(case: Case) -> Iterator[Change]:
+    alone = list(operand_alone(case))
+    yield from alone
+    yield from at_patterns(case, chain(alone, left_out(case)))
+
+
+@more("changed-step")
+def changed_everywhere(case: Case) -> Iterator[Changes]:
+    """Another option, axis, mode or operation, wherever a pattern repeats."""
+    yield Changes(lambda case: at_patterns(case, changed(case)), "changed-step", STEPS)
 
 
 @more("rearranged-tensor")
@@ -61,7 +80,13 @@ _Make = Callable[[Case, Sequence[Ref]], Iterator[Change]]
 
 def _everywhere(case: Case, few: int, of: _Make) -> Iterator[Change]:
     refs = [ref for ref in tensors_of(case) if ref.step >= 0]
-    yield from in_turn([of(case, group) for group in of_one_pattern(case, refs)], few)
+    parameters: dict[str, list[Ref]] = {}
+    for ref in refs:
+        op = case.steps[ref.step].op
+        if isinstance(op, ops.Parameter):
+            parameters.setdefault(op.weight.name, []).append(ref)
+    for groups in (parameters.values(), of_one_pattern(case, refs)):
+        yield from in_turn([of(case, group) for group in groups], few)
 
 
 def _all(case: Case, members: Iterable[Change]) -> Iterator[Change]:
@@ -106,36 +131,6 @@ def _others_taken(case: Case) -> Iterator[Change]:
     for members in groups.values():
         if len(members) > 1:
             yield from _all(case, members)
-
-
-# Statistics.
-
-
-@more("rearranged-tensor")
-def statistics_elsewhere(case: Case) -> Iterator[Changes]:
-    """Means, variances and the like of the first, the last or the one before for all, or carried on
-    from one to the next."""
-    yield Changes(_statistics, "rearranged-tensor")
-
-
-_STATISTICS = (
-    *(ops.ReduceMean, ops.ReduceSum, ops.ReduceMax, ops.ReduceMin, ops.ReduceSumSquare),
-    *(ops.ReduceStd, ops.ReduceVar),
-)
-
-
-def _statistics(case: Case) -> Iterator[Change]:
-    """Those over the same axes together, and each alone."""
-    groups: dict[object, list[Ref]] = {}
-    for position, op in case.having(*_STATISTICS):
-        ref = Ref(position)
-        if np.prod(shape_of(case, ref)) > 1:
-            groups.setdefault((op.axes, shape_of(case, ref)), []).append(ref)
-    for group in groups.values():
-        shape, along = shape_of(case, group[0]), partial(axis_name, case, group[0])
-        ways = list(maps(shape, along, False))
-        for some in (group, *([ref] for ref in group if len(group) > 1)):
-            yield from _mapped(case, some, ways)
 
 
 # Layouts that are changed, and changed back.

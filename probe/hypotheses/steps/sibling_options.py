@@ -74,7 +74,7 @@ def _given(case: Case, into: Sequence[int], of: Sequence[int], words: str) -> It
             options = _options(theirs)
             new = {name: value for name, value in options.items() if getattr(mine, name) != value}
             names |= dict.fromkeys(new)
-            changed = replace(mine, **new) if new else mine  # type: ignore[type-var]
+            changed = replace(mine, **new) if new else mine
         if changed is not mine:
             steps[at] = Step(changed, case.steps[at].sources(at))
     if steps:
