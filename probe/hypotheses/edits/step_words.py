@@ -81,7 +81,7 @@ def _of_module(case: Case, ref: Ref) -> str:
     """The module whose last step gives a tensor; "" where none does."""
     call = call_of(case, ref.step)
     if call and not _site(case, call).function and _ends(case).get(call) == ref.step:
-        return call
+        return _which_call(call)
     return ""
 
 
@@ -98,9 +98,17 @@ def call_name(case: Case, call: str) -> str:
     """Where a call is: a module by its name, a function by the module that calls it, "" where that
     is the layer itself."""
     if not _site(case, call).function:
-        return call
+        return _which_call(call)
     module, inside, _ = call.partition("/")
     return module if inside and module != "constant" else ""
+
+
+def _which_call(call: str) -> str:
+    """A module's call in words: of one that is called several times, which of them."""
+    module, counted, number = call.rpartition(":")
+    if counted and number.isdigit():
+        return f"the {ordinal(int(number) + 1)} call of {module}"
+    return call
 
 
 def place_name(case: Case, position: int) -> str:
@@ -193,7 +201,7 @@ def _plain(case: Case, position: int, names: Sequence[str]) -> str:
         return f"{word} of {call}" if call and not word.startswith(call) else word
     site = _site(case, call)
     if isinstance(op, Gathered):
-        return _in_framework(site.function) if site.function else op.call
+        return _in_framework(site.function) if site.function else _which_call(op.call)
     if position in of_parameters(case):
         return _expression(case, Ref(position))
     if site.function:
@@ -205,7 +213,8 @@ def _plain(case: Case, position: int, names: Sequence[str]) -> str:
         return kind
     if type(op) in _OPERATORS and len(case.steps[position].sources(position)) == 2:
         return _applied(case, position, _OPERATORS[type(op)], names)
-    return call if _is_the_step(case, position) else f"{call} ({kind})"
+    name = _which_call(call)
+    return name if _is_the_step(case, position) else f"{name} ({kind})"
 
 
 def _is_the_step(case: Case, position: int) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.rewriting import Rewiring, rewired
+from probe.hypotheses.edits.step_words import ordinal
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
@@ -38,7 +39,7 @@ def everywhere_and_singly(
     for number, (position, op) in enumerate(found):
         yield (
             case.with_op(position, op),
-            "" if len(found) == 1 else f" in recurrence {number} of {len(found)}",
+            "" if len(found) == 1 else f" in the {ordinal(number + 1)} recurrence",
         )
 
 
