@@ -5,16 +5,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from probe import ops
 from probe.description.description import Site
 from probe.hypotheses.edits.integer_decompositions import SUMS
+from probe.hypotheses.edits.parameter_expressions import expression
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.ops import Constant, Parameter
-from probe.ops.base import Op, Rearrangement
-from probe.ops.shape.rearrange import Outputs
+from probe.ops.base import Op
 from probe.ops.step import Ref
 from probe.trial.case import Case, once, users_of
 from probe.trial.gathered import Gathered
@@ -203,7 +201,7 @@ def _plain(case: Case, position: int, names: Sequence[str]) -> str:
     if isinstance(op, Gathered):
         return _in_framework(site.function) if site.function else _which_call(op.call)
     if position in of_parameters(case):
-        return _expression(case, Ref(position))
+        return expression(case, Ref(position))
     if site.function:
         return _function(case, position, names)
     kind = _kind(op)
@@ -291,47 +289,6 @@ def _operand(case: Case, ref: Ref, names: Sequence[str]) -> str:
 
 def _shortened(name: str, otherwise: str) -> str:
     return name if len(name) <= _LONG and name.count(" of ") < 3 else otherwise
-
-
-_SIGNS: dict[type, str] = {ops.Add: "+", ops.Sub: "-", ops.Mul: "*", ops.Div: "/"}
-
-
-def _expression(case: Case, ref: Ref) -> str:
-    """What is made of parameters and numbers alone: ``1 + norm.weight``."""
-    op = case.steps[ref.step].op
-    sources = case.steps[ref.step].sources(ref.step)
-    if isinstance(op, Parameter):
-        return op.weight.name
-    if isinstance(op, Constant):
-        return _number(op.value)
-    parts = [_expression(case, source) for source in sources]
-    sign = _SIGNS.get(type(op))
-    if sign is not None and len(parts) == 2:
-        text = f" {sign} ".join(f"({part})" if " " in part else part for part in parts)
-    elif isinstance(op, ops.Neg) and parts:
-        text = f"-{f'({parts[0]})' if ' ' in parts[0] else parts[0]}"
-    elif isinstance(op, Rearrangement | ops.Cast | ops.Identity | Outputs) and parts:
-        text = parts[0]
-    else:
-        text = f"{_kind(op).lower()}({', '.join(parts)})"
-    if len(text) <= _LONG:
-        return text
-    held = dict.fromkeys(_parameters(case, ref))
-    return f"what is computed from {' and '.join(held) or 'constants'}"
-
-
-def _parameters(case: Case, ref: Ref) -> list[str]:
-    op = case.steps[ref.step].op
-    if isinstance(op, Parameter):
-        return [op.weight.name]
-    sources = case.steps[ref.step].sources(ref.step)
-    return [name for source in sources for name in _parameters(case, source)]
-
-
-def _number(value: np.ndarray) -> str:
-    if value.size == 1:
-        return f"{value.item():.6g}"
-    return f"a constant of shape {value.shape}"
 
 
 def steps_name(case: Case, positions: Sequence[int]) -> str:
