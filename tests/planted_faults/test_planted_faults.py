@@ -6,7 +6,7 @@ import pytest
 from fault_catalogue import ROWS, asked, checked
 from repository import ROOT
 
-from probe.hypotheses import CAUSES, REGISTERED
+from probe.hypotheses import CAUSES, PATTERNS, REGISTERED
 from probe.printable import WIDTH
 
 
@@ -28,9 +28,10 @@ def test_the_planted_mistake_is_named(row):
 
 
 def test_every_cause_is_planted_and_explained():
-    assert {one.slug for one in REGISTERED} == set(CAUSES)
+    every = (*REGISTERED, *PATTERNS)
+    assert {one.slug for one in every} == set(CAUSES)
     assert set(CAUSES) - {slug for slug, _, _ in ROWS} == {"rounding"}, "which is no mistake"
-    assert len([one for one in REGISTERED if one in CAUSES.values()]) == len(CAUSES)
+    assert len([one for one in every if one in CAUSES.values()]) == len(CAUSES)
     for one in CAUSES.values():
         assert one.title.endswith("."), one.slug
         assert one.text
