@@ -29,9 +29,9 @@ def test_the_planted_mistake_is_named(row):
 
 def test_every_cause_is_planted_and_explained():
     every = (*REGISTERED, *PATTERNS)
-    assert {one.slug for one in every} == set(CAUSES)
+    assert {mistake.slug for mistake in every} == set(CAUSES)
     assert set(CAUSES) - {slug for slug, _, _ in ROWS} == {"rounding"}, "which is no mistake"
-    assert len([one for one in every if one in CAUSES.values()]) == len(CAUSES)
+    assert len([mistake for mistake in every if mistake in CAUSES.values()]) == len(CAUSES)
     for one in CAUSES.values():
         assert one.title.endswith("."), one.slug
         assert one.text

@@ -101,9 +101,10 @@ def _is_window(kept: np.ndarray) -> bool:
 def _moved(kept: np.ndarray, by: int) -> np.ndarray:
     """The mask moved along the keys; what comes in is as the diagonals of a band go on, and else as
     the ends are."""
-    rows, keys = np.indices(kept.shape[-2:])
+    rows: np.ndarray
+    taken: np.ndarray
+    rows, taken = np.indices(kept.shape[-2:]) - np.array([0, by]).reshape(2, 1, 1)
     last = kept.shape[-1] - 1
-    taken = keys - by
     if _is_band(kept):
         beyond = np.where(taken < 0, -taken, np.minimum(last - taken, 0))
         rows = (rows + beyond).clip(0, kept.shape[-2] - 1)

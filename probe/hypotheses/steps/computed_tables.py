@@ -153,7 +153,7 @@ def _windows(x: np.ndarray) -> Ways:
 # Angles.
 
 
-class _Angles(NamedTuple):
+class _AnglePair(NamedTuple):
     """A table of cosines and one of sines of the same angles."""
 
     cos: Ref
@@ -174,14 +174,14 @@ def _of_angles(case: Case) -> Iterator[Change]:
         yield from _other_angles(case, found)
 
 
-def _together(case: Case, found: _Angles, words: str, members: list[Change]) -> Iterator[Change]:
+def _together(case: Case, found: _AnglePair, words: str, members: list[Change]) -> Iterator[Change]:
     change = all_of(members, case.steps)
     if change is not None:
         names = f"{tensor_name(case, found.cos)} and {tensor_name(case, found.sin)}"
         yield replace(change, what=f"{names} are {words}", where="", members=())
 
 
-def _angles(case: Case) -> Iterator[_Angles]:
+def _angles(case: Case) -> Iterator[_AnglePair]:
     """The pairs of tables whose squares add up to one number."""
     tables = [(ref, x) for ref, x in _tables(case) if x.ndim >= 2 and x.shape[-2] > 1]
     for (first, x), (second, y) in combinations(tables, 2):
@@ -193,10 +193,10 @@ def _angles(case: Case) -> Iterator[_Angles]:
                 first, second, x, y = second, first, y, x
             scale = float(np.sqrt(square.flat[0]))
             angles = np.arctan2(y, x).reshape(x.shape[-2:])
-            yield _Angles(first, second, scale, angles)
+            yield _AnglePair(first, second, scale, angles)
 
 
-def _other_angles(case: Case, found: _Angles) -> Iterator[Change]:
+def _other_angles(case: Case, found: _AnglePair) -> Iterator[Change]:
     whole = _positions(found.angles)
     if whole is None:
         return
@@ -233,7 +233,7 @@ def _positions(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     return numbers[found], each
 
 
-def _with(case: Case, found: _Angles, angles: np.ndarray, words: str) -> Iterator[Change]:
+def _with(case: Case, found: _AnglePair, angles: np.ndarray, words: str) -> Iterator[Change]:
     made = (found.cos, np.cos(angles)), (found.sin, np.sin(angles))
     members = [_instead(case, ref, words, found.scale * table) for ref, table in made]
     yield from _together(case, found, words, members)

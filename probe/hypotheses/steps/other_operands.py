@@ -32,11 +32,15 @@ def _exchanged(case: Case) -> Iterator[Change]:
         if type(case.steps[first].op) is not type(case.steps[last].op):
             continue
         mine, theirs = (case.steps[at].sources(at) for at in (first, last))
-        for (i, one), (j, other) in product(enumerate(mine), enumerate(theirs)):
-            both_before = max(one.step, other.step) < first
-            if one != other and both_before and shape_of(case, one) == shape_of(case, other):
-                steps = {first: _with(case, first, i, other), last: _with(case, last, j, one)}
-                names = f"{tensor_name(case, one)} and {tensor_name(case, other)}"
+        for (i, earlier), (j, later) in product(enumerate(mine), enumerate(theirs)):
+            both_before = max(earlier.step, later.step) < first
+            if (
+                earlier != later
+                and both_before
+                and shape_of(case, earlier) == shape_of(case, later)
+            ):
+                steps = {first: _with(case, first, i, later), last: _with(case, last, j, earlier)}
+                names = f"{tensor_name(case, earlier)} and {tensor_name(case, later)}"
                 where = f"{step_name(case, first)} and {step_name(case, last)}"
                 yield Change(f"{names} are exchanged in {where}", "", steps)
 

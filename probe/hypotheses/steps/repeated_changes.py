@@ -146,16 +146,16 @@ def rearranged_and_back(case: Case) -> Iterator[Changes]:
 
 def _and_back(case: Case) -> Iterator[Change]:
     turned = list(case.having(ops.Transpose))
-    for first, one in turned:
+    for first, forth in turned:
         source = case.steps[first].sources(first)[0]
         x = _reshaped_from(case, source)
         if x is None:
             continue
         orders = _read_the_other_way(shape_of(case, x), shape_of(case, source))
-        for last, other in turned:
-            if last <= first or len(other.perm) != len(one.perm):
+        for last, back in turned:
+            if last <= first or len(back.perm) != len(forth.perm):
                 continue
-            if any(one.perm[axis] != k for k, axis in enumerate(other.perm)):
+            if any(forth.perm[axis] != k for k, axis in enumerate(back.perm)):
                 continue
             for user in users_of(case).get(Ref(last), ()):
                 y = Ref(user)

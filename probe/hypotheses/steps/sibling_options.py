@@ -47,9 +47,11 @@ def _exchanged(case: Case) -> Iterator[Change]:
 
 
 def _of_group(case: Case, group: Sequence[int]) -> Iterator[Change]:
-    for one, other in combinations(group, 2):
-        names = f"{step_name(case, one)} and {step_name(case, other)}"
-        yield from _given(case, (one, other), (other, one), f"the options of {names} are exchanged")
+    for first, second in combinations(group, 2):
+        names = f"{step_name(case, first)} and {step_name(case, second)}"
+        yield from _given(
+            case, (first, second), (second, first), f"the options of {names} are exchanged"
+        )
     every = f"{len(group)} steps such as {step_name(case, group[0])}"
     if len(group) > 2:
         for words, order in (
