@@ -38,7 +38,7 @@ def concluded(
     )
 
 
-_IN_WORDS = ("steps", "input", "layers", "inputs")
+_IN_WORDS = ("steps", "input", "layers", "inputs", "mask")
 """Of these what is told says where."""
 
 Sides = tuple[Replacing | None, Replacing | None]
