@@ -22,7 +22,7 @@ from probe.process.extras import install
 
 __all__ = ["list_file", "open_model", "weight_files", "weights_alone"]
 
-_EXTRAS = {name: name[1:] for name in (".gguf", ".keras", ".tflite", ".torch", ".transformers")}
+_EXTRAS = {".saved_model": "keras"} | {name: name[1:] for name in (".gguf", ".keras", ".tflite", ".torch", ".transformers")}
 """Adapter -> the extra that installs its framework."""
 
 _RECORDING = "probe.recording"
@@ -69,24 +69,24 @@ def list_file(path: str | os.PathLike[str]) -> Listing | None:
     Nothing that the file holds is run. Raises CannotOpen as ``open_model`` does.
     """
     adapter = _adapter_of_file(Path(path))
-    if adapter not in (".gguf", ".keras", ".tflite", ".transformers", _RECORDING):
+    if adapter not in (".gguf", ".keras", ".saved_model", ".tflite", ".transformers", _RECORDING):
         return None
     found: Listing | None = _imported(adapter).list_file(path)
     return found
 
 
 _OF_A_KIND = {
-    "engine": (".tflite", "a .tflite file"),
-    "signature": (".tflite", "a .tflite file"),
-    "gguf": (".transformers", "a Hugging Face directory"),
+    "engine": ((".tflite",), "a .tflite file"),
+    "signature": ((".saved_model", ".tflite"), "a SavedModel or a .tflite file"),
+    "gguf": ((".transformers",), "a Hugging Face directory"),
 }
-"""Options that only one kind of model has: its adapter, and what it is."""
+"""Options that only some kinds of models have: their adapters, and what these are."""
 
 
 def _refuse_options(own: Collection[str], adapter: str, what: str) -> None:
     """Raises BadInput where an option is given that only another kind of model has."""
     for name in own:
-        if adapter != _OF_A_KIND[name][0]:
+        if adapter not in _OF_A_KIND[name][0]:
             raise BadInput(f"{name}= (--{name}) is for {_OF_A_KIND[name][1]}, and {what} is none")
 
 
@@ -250,7 +250,7 @@ def _bounded(path: Path, archive: zipfile.ZipFile) -> None:
 
 def _adapter_of_folder(path: Path) -> str:
     if any(exists(path / name) for name in ("saved_model.pb", "saved_model.pbtxt")):
-        raise CannotOpen(f"{path} is a SavedModel folder, which is not supported: {_SAVE}")
+        return ".saved_model"
     if any(is_file(path / name) for name in ("recording.json", "arrays.jsonl")):
         return _RECORDING
     if is_file(path / "config.json") or any(path.glob("*.safetensors")):

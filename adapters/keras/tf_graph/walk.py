@@ -32,7 +32,7 @@ from .node import (
 )
 from .tensor_lists import TENSOR_LISTS
 
-__all__ = ["GraphWalk", "Inside"]
+__all__ = ["KNOWN", "GraphWalk", "Inside"]
 
 _PASSED_ON = frozenset(
     "CheckNumerics CheckNumericsV2 EnsureShape Identity IdentityN PlaceholderWithDefault "
@@ -334,7 +334,7 @@ class GraphWalk:
         while graph is not None:
             found = graph._get_function(name)
             if found is not None:
-                return found.graph
+                return getattr(found, "graph", None) or _graph_of(found, graph)
             graph = getattr(graph, "outer_graph", None)
         raise Undescribed(f"its function {name} cannot be found")
 
@@ -358,6 +358,8 @@ class GraphWalk:
 
 _SPECIAL = {**CONTROL_FLOW, **TENSOR_LISTS}
 """What is described by what the walk knows, and not by its own inputs alone."""
+KNOWN = frozenset((*DESCRIBED, *_SPECIAL, *_PASSED_ON))
+"""The operations that can be followed."""
 
 
 def _nothing(place: int, numbers: np.ndarray) -> np.ndarray:
@@ -404,6 +406,13 @@ def _plain(value: Any) -> Any:
             return None
         return [dim.size for dim in value.dim]
     return getattr(value, "as_datatype_enum", value)
+
+
+def _graph_of(function: Any, outer: Any) -> Any:
+    """The graph of a function that a graph holds by its definition alone, as a frozen one does."""
+    read = importlib.import_module("tensorflow.python.framework.function_def_to_graph")
+    with outer.as_default():
+        return read.function_def_to_graph(function.definition)
 
 
 def _called_by(operation: Any) -> list[str]:
