@@ -132,6 +132,7 @@ _FILES = {
     "quantize.dynamic_input": "DynamicInput",
     "quantize.fake_quantize": "DynamicQuantize FakeQuantize",
     "quantize.fixed_point": "FixedPoint MiniFloat",
+    "quantize.interpolated_tables": "InterpolatedFunction InterpolatedSoftmax",
     "quantize.qkeras_activations": (
         "Affine QuantizedSigmoid QuantizedTanh QuantizedUlaw ShiftedHardSwish"
     ),

@@ -201,6 +201,12 @@ OF_INTEGERS = {
         CODES,
     ),
     "HardSwishOfCodes": (ops.HardSwishOfCodes(0.03, 0.02, -2, -128, 127), CODES),
+    "FunctionOfCodes, Gelu": (
+        ops.FunctionOfCodes("Gelu", 0.03, 2, 0.02, -100, -128, 127),
+        CODES,
+    ),
+    "InterpolatedFunction": (ops.InterpolatedFunction(3e-4, 2e-4), WHOLE),
+    "InterpolatedSoftmax": (ops.InterpolatedSoftmax(4e-4, 1.0), WHOLE),
     "QuantizeFloat": (ops.QuantizeFloat(0.25, 3, -128, 127), X),
     "ScaleInFloat32": (ops.ScaleInFloat32(0.003, 1.25, -128, 127), WHOLE),
     "SoftmaxOfCodes": (ops.SoftmaxOfCodes(0.05, 1.0, 1 / 256, -128, -128, 127), CODES),

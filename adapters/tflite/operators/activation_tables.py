@@ -26,8 +26,12 @@ def squashed(build: OperatorBuilder, x: Operand) -> Ref:
         by = "gemmlowp"
     else:
         by = "float32"
+    return build.add(_of_codes(build, x, function, by), x)
+
+
+def _of_codes(build: OperatorBuilder, x: Operand, function: str, by: str) -> ops.FunctionOfCodes:
     low, high = build.limits
-    op = ops.FunctionOfCodes(
+    return ops.FunctionOfCodes(
         function=function,
         step=float(x.scale),
         zero_point=x.zero_point,
@@ -37,7 +41,6 @@ def squashed(build: OperatorBuilder, x: Operand) -> Ref:
         high=high,
         by=by,
     )
-    return build.add(op, x)
 
 
 @node("SOFTMAX")
@@ -46,6 +49,9 @@ def softmax(build: OperatorBuilder, x: Operand) -> Ref:
     if x.dtype == "float32":
         scaled = x if beta == 1.0 else build.add(ops.Mul(), x, beta)
         return build.add(ops.Softmax(axis=-1), scaled)
+    if x.dtype == build.result.dtype == "int16":
+        filled = "float32" if build.kernel.family == "tflm" else "float64"
+        return build.add(ops.InterpolatedSoftmax(float(x.scale), beta, filled), x)
     if x.dtype != "int8":
         raise Undescribed(f"SOFTMAX of {x.dtype} codes has no description")
     by = "gemmlowp" if build.kernel.family in ("tflm", "reference") else "float32"
@@ -105,9 +111,16 @@ def elu(build: OperatorBuilder, x: Operand) -> Ref:
 
 @node("GELU")
 def gelu(build: OperatorBuilder, x: Operand) -> Ref:
-    if x.dtype != "float32":
+    approximate = "tanh" if build.get("approximate", False) else "none"
+    if x.dtype == "float32":
+        return build.add(ops.Gelu(approximate=approximate), x)
+    if x.dtype == "int16" and not x.zero_point and not build.result.zero_point:
+        step, out = float(x.scale), float(build.result.scale)
+        return build.add(ops.InterpolatedFunction(step, out, approximate), x)
+    if x.dtype != "int8":
         raise Undescribed(f"GELU of {x.dtype} codes has no description")
-    return build.add(ops.Gelu(approximate="tanh" if build.get("approximate", False) else "none"), x)
+    name = "Gelu" if approximate == "none" else "Gelu, tanh"
+    return build.add(_of_codes(build, x, name, "float32"), x)
 
 
 _CLIPPED = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}

@@ -8,6 +8,7 @@ import numpy as np
 from probe.errors import Undescribed
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op
+from probe.ops.elementwise.activation import Gelu
 from probe.ops.quantize.gemmlowp import (
     exp_on_negative_values,
     logistic,
@@ -22,14 +23,16 @@ __all__ = ["FunctionOfCodes", "HardSwishOfCodes", "SoftmaxOfCodes"]
 
 _INT64, _FLOAT32, _FLOAT64 = 7, 1, 11
 """Of onnx.TensorProto."""
+_GELU = {"Gelu": "none", "Gelu, tanh": "tanh"}
+"""The name of a function -> how it is approximated."""
 
 
 @dataclass(frozen=True, eq=False)
 class FunctionOfCodes(Elementwise):
     """Codes of a function of what the input's codes stand for, one for each of the 256 codes.
 
-    ``function`` is Sigmoid or Tanh; ``by`` says how kernels fill the table: float32 (TensorFlow
-    Lite's LUTPopulate) or gemmlowp, 31 bits of fixed point (TFLM).
+    ``function`` is Sigmoid, Tanh or Gelu (Gelu, tanh its other form); ``by`` says how kernels fill
+    the table: float32 (TensorFlow Lite's LUTPopulate) or gemmlowp, 31 bits of fixed point (TFLM).
     """
 
     function: str
@@ -96,6 +99,8 @@ class FunctionOfCodes(Elementwise):
         return (graph.op("Clip", code, graph.const(self.low), graph.const(self.high)),)
 
     def _narrow(self, graph: Graph, x: str) -> str:
+        if self.function in _GELU:
+            return graph.op("Gelu", x, approximate=_GELU[self.function])
         wide = graph.op("Cast", x, to=_FLOAT64)
         if self.function == "Tanh":
             return graph.op("Cast", graph.op("Tanh", wide), to=_FLOAT32)
@@ -110,6 +115,8 @@ class FunctionOfCodes(Elementwise):
 def _in_float32(function: str, x: np.ndarray) -> np.ndarray:
     """The functions as C computes them in float32, whose exp and tanh err by half a unit."""
     wide = x.astype(np.float64)
+    if function in _GELU:
+        return Gelu(approximate=_GELU[function]).f(wide).astype(np.float32)
     if function == "Tanh":
         return np.tanh(wide).astype(np.float32)
     with np.errstate(over="ignore"):
