@@ -408,6 +408,12 @@ class ComputesInCodes(Protocol):
         """The same model with the numbers in the place of the integers, which takes numbers too;
         None where it computes with none."""
 
+    def dumped(
+        self, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """Arrays that another program wrote of its tensors, by the names of its layers and as the
+        integers that it computes with; and in words how they were read."""
+
 
 @runtime_checkable
 class Rounding(Protocol):

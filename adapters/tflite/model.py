@@ -14,6 +14,7 @@ from probe.model import CallOutput, Capture, InputSpec, Model, ModelInput, OnCal
 
 from .codes import as_codes
 from .dataflow import Dataflow, short
+from .dumps import by_layers
 from .engines import machine, version
 from .listing import layers, names_of, notes, specs
 from .node_capture import capture, grid_of
@@ -115,6 +116,12 @@ class TfliteModel(Shown):
         if any(grid_of(self.flow.tensors[at]) is not None for at in computed):
             return InRealNumbers(self)
         return None
+
+    def dumped(
+        self, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """What a program on a device has written, by layers; in words how it was read."""
+        return by_layers(self.flow, arrays)
 
     def run(
         self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall

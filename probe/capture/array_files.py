@@ -64,9 +64,9 @@ def array(
         ) from None
 
 
-def by_name(path: str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz by their names, or of a folder those of its .npy files; BadInput where
-    there are none."""
+def by_name(path: str, dtype: str | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by their names, or of a folder those of its .npy files, with a
+    ``dtype`` those of its .bin files too; BadInput where there are none."""
     if not is_folder(path):
         found = array(path)
         if isinstance(found, dict):
@@ -78,8 +78,9 @@ def by_name(path: str) -> dict[str, np.ndarray]:
         )
     place = Path(path)
     arrays: dict[str, np.ndarray] = {}
-    for file in sorted(place.rglob("*.npy")):
-        values = array(str(file), links=False)
+    kinds = ("*.npy",) if dtype is None else ("*.npy", "*.bin")
+    for file in sorted(file for kind in kinds for file in place.rglob(kind)):
+        values = array(str(file), dtype, links=False)
         if isinstance(values, dict):
             raise BadInput(f"{file} holds several arrays, as an .npz does: name it .npz")
         arrays[file.relative_to(place).with_suffix("").as_posix()] = values

@@ -42,7 +42,10 @@ def compare(arguments: Comparing) -> int:
 
 def _compared(arguments: Comparing) -> int:
     _refuse_targets(arguments)
-    refuse_together(arguments, [name for name in _AS_OF_ONE if arguments.is_given(name)])
+    given = [name for name in _AS_OF_ONE if arguments.is_given(name)]
+    if _of_bytes(arguments.a) or _of_bytes(arguments.b):  # whose numbers --dtype is of
+        given = [name for name in given if name != "dtype"]
+    refuse_together(arguments, given)
     if not (arguments.a_imports or arguments.b_imports):
         # QKeras needs it before TensorFlow is imported, for Keras 3 in this process too; modules of
         # the user's own are left the `tf.keras` that they ask for.
@@ -154,11 +157,21 @@ _OF_B = re.compile(r"--(input|replace)(?![\w-])")
 """Options that B has one of beside A's."""
 
 
-def _opened(path: str, opening: OfSide, arguments: Comparing) -> Any:
-    """A model, or the path where it holds arrays alone."""
+def _of_bytes(path: str) -> bool:
+    """Whether a path is a folder of .bin files."""
     from pathlib import Path
 
-    from probe.errors import CannotOpen
+    from probe.files.regular_file import is_folder
+
+    return is_folder(path) and any(Path(path).rglob("*.bin"))
+
+
+def _opened(path: str, opening: OfSide, arguments: Comparing) -> Any:
+    """A model, or the path where it holds arrays alone, or those of .bin files."""
+    from pathlib import Path
+
+    from probe.capture import array_files
+    from probe.errors import BadInput, CannotOpen
     from probe.files.regular_file import is_folder
 
     gc.disable()
@@ -168,6 +181,13 @@ def _opened(path: str, opening: OfSide, arguments: Comparing) -> Any:
         )
     except CannotOpen:
         own = any(opening.values())  # what is for this side alone
+        if _of_bytes(path) and not own:
+            if arguments.dtype is None:
+                raise BadInput(
+                    f"{path} is a folder of .bin files, which do not tell the dtype of their "
+                    "numbers: give --dtype, such as --dtype int8"
+                ) from None
+            return array_files.by_name(path, arguments.dtype)
         arrays = path.endswith(".npz") or (is_folder(path) and any(Path(path).rglob("*.npy")))
         if arrays and not own:
             return path

@@ -73,13 +73,17 @@ def in_numbers(
     a: Model | ArraysAlone, b: Model | ArraysAlone, drawn: bool
 ) -> tuple[list[Model | ArraysAlone], tuple[str, ...]]:
     """Both sides, a model of integers with the numbers that these stand for in their place where
-    the other one is a model of floats; and what is said of that. BadInput where the input is
-    drawn."""
+    the other one is a model of floats, arrays by the layers of a model of integers; and what is
+    said of that. BadInput where the input is drawn."""
     sides = [a, b]
+    for model, alone in ((a, b), (b, a)):
+        if isinstance(model, ComputesInCodes) and isinstance(alone, ArraysAlone):
+            alone.arrays, words = model.dumped(alone.arrays)
+            return sides, tuple(f"{alone.source}: {note}" for note in words)
     found = [
         side.in_real_numbers() if isinstance(side, ComputesInCodes) else None for side in sides
     ]
-    if isinstance(a, ArraysAlone) or isinstance(b, ArraysAlone) or found.count(None) != 1:
+    if found.count(None) != 1 or ArraysAlone in map(type, sides):
         return sides, ()
     at = 1 - found.index(None)
     seen, side, other = found[at], list(Side)[at], sides[1 - at]

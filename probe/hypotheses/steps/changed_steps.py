@@ -194,7 +194,9 @@ def other_values(case: Case, position: int, op: Op, name: str) -> Iterator[Any]:
         yield not value
     elif isinstance(value, str):
         modes = next((choices for choices in _MODES if name == "mode" and value in choices), ())
-        yield from (choice for choice in _CHOICES.get(name, modes) if choice != value)
+        choices = _CHOICES.get(name, modes)
+        if value in choices or not value:  # of other kinds in other ops
+            yield from (choice for choice in choices if choice != value)
     elif isinstance(value, int):
         if name == "axis":
             yield from (axis for axis in range(x.ndim) if axis != value % max(1, x.ndim))

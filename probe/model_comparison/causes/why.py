@@ -221,6 +221,8 @@ def reasons_alone(
         result.findings = _narrow(result, whole, outputs, theirs)
         if result.findings:
             return result
+    if any(step.op.quantizes for step in whole.steps):  # codes are numbers to the search
+        outputs = [tuple(np.asarray(y, np.float64) for y in each) for each in outputs]
     case, allowed = Case(whole.steps, whole.inputs, outputs, theirs), np.asarray(paired.allowed)
     _find_causes(result, case, allowed if allowed.shape == case.healthy.shape else None, search)
     return result
