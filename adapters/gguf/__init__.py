@@ -12,7 +12,7 @@ from probe.errors import CannotOpen
 from probe.listing import Layer, Listing
 from probe.model_comparison.weight_files import WeightFiles
 
-from . import header
+from .. import gguf_header as header
 from .weights import weight_files as _weight_files
 
 __all__ = ["list_file", "open_model", "weight_files"]

@@ -13,8 +13,8 @@ import numpy as np
 
 from probe.model_comparison.weight_files import Other, StoredRows
 
+from ..gguf_header import GgufFile
 from . import row_views
-from .header import GgufFile
 
 __all__ = ["Conversion", "HeadCounts", "conversion", "heads_of"]
 

@@ -8,7 +8,7 @@ from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, TensorNameMap, get_tensor_name_ma
 from probe import printable
 from probe.errors import CannotOpen
 
-from .header import GgufFile
+from ..gguf_header import GgufFile
 
 __all__ = ["is_left_out", "name_of", "names_of_architecture", "stem_of"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from probe.model_comparison.weight_files import Setting
 
-from .header import GgufFile
+from ..gguf_header import GgufFile
 
 __all__ = ["differing"]
 

@@ -10,7 +10,7 @@ from probe.errors import CannotOpen
 from probe.files.regular_file import open_file
 from probe.model_comparison.weight_files import RowValues
 
-from .header import GgufTensor
+from ..gguf_header import GgufTensor
 
 __all__ = ["read_rows"]
 

@@ -9,12 +9,13 @@ from probe.errors import BadInput
 from probe.files.regular_file import is_folder
 from probe.model_comparison.weight_files import ConvertedTensor, RowValues, StoredRows, WeightFiles
 
+from .. import gguf_header as header
+from ..gguf_header import GgufFile, GgufTensor
 from ..safetensors_files import StoredTensor
 from ..transformers.directory import Directory
 from ..transformers.directory import read as read_directory
-from . import header, row_views
+from . import row_views
 from .conversions import Conversion, HeadCounts, conversion, heads_of
-from .header import GgufFile, GgufTensor
 from .names import is_left_out, name_of, names_of_architecture, stem_of
 from .rope_factors import rope_factors
 from .settings import differing

@@ -14,7 +14,7 @@ from probe.errors import CannotOpen
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
-from ..gguf.header import read
+from ..gguf_header import read
 from .loading import QUIETLY
 from .reason import reason
 
