@@ -22,7 +22,9 @@ from probe.process.extras import install
 
 __all__ = ["list_file", "open_model", "weight_files", "weights_alone"]
 
-_EXTRAS = {".saved_model": "keras"} | {name: name[1:] for name in (".gguf", ".keras", ".tflite", ".torch", ".transformers")}
+_EXTRAS = {".saved_model": "keras"} | {
+    name: name[1:] for name in (".gguf", ".keras", ".tflite", ".torch", ".transformers")
+}
 """Adapter -> the extra that installs its framework."""
 
 _RECORDING = "probe.recording"

@@ -32,7 +32,9 @@ def open_model(
     """A folder, of which one signature runs; the served one by default."""
     refuse_factory(factory, "a SavedModel")
     if imports:
-        raise BadInput("imports= (--import) is for files with layers of your own, and not for a SavedModel")
+        raise BadInput(
+            "imports= (--import) is for files with layers of your own, and not for a SavedModel"
+        )
     if device not in (None, "cpu"):
         raise BadInput("a SavedModel runs on the CPU here: leave out --device")
     folder = read(Path(source), trust)

@@ -54,7 +54,9 @@ class SignatureGraph:
         """The names of the tensors that follow from the inputs, shapes of them left out."""
         found = {tensor.name for tensor in self.inputs}
         for operation in self.graph.get_operations():
-            if operation.type not in _SHAPES and any(source.name in found for source in operation.inputs):
+            if operation.type not in _SHAPES and any(
+                source.name in found for source in operation.inputs
+            ):
                 found.update(output.name for output in operation.outputs)
         return frozenset(found)
 
@@ -120,9 +122,7 @@ def loaded(folder: SavedFolder, signature: str) -> SignatureGraph:
         function = model.signatures[signature]
         frozen = freeze.convert_variables_to_constants_v2(function, lower_control_flow=False)
     except Exception as error:  # whatever TensorFlow finds wrong
-        raise CannotOpen(
-            f"TensorFlow cannot load {folder.path}: {first_line(error)}"
-        ) from None
+        raise CannotOpen(f"TensorFlow cannot load {folder.path}: {first_line(error)}") from None
     _refuse_inputs(folder, frozen)
     names = tuple(_names(function.structured_outputs))
     return SignatureGraph(tensorflow, frozen, dict(_variables(function)), names)

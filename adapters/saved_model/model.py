@@ -60,7 +60,14 @@ class SavedModel(Shown):
         """The operations, in the order of the graph."""
         held = self.graph.variables
         return tuple(
-            Layer(name, operation.type, ("numpy", "onnx"), "", None, _count(self.graph, operation, held))
+            Layer(
+                name,
+                operation.type,
+                ("numpy", "onnx"),
+                "",
+                None,
+                _count(self.graph, operation, held),
+            )
             for name, operation in self.graph.operations.items()
         )
 
@@ -174,7 +181,9 @@ class SavedModel(Shown):
     def _taken(self, operation: Any) -> list[Any]:
         """The tensors that an operation takes and that follow from the inputs, each once."""
         roots = map(self.graph.root, operation.inputs)
-        return list({root.name: root for root in roots if root.name in self.graph.following}.values())
+        return list(
+            {root.name: root for root in roots if root.name in self.graph.following}.values()
+        )
 
     def _values(
         self,
