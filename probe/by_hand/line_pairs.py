@@ -98,7 +98,7 @@ def _targets(line: str) -> list[str]:
     """What a line assigns, in any order, or what it goes through."""
     if loop := re.match(r"\s*(for .* in )", line):
         return [loop[1]]
-    return sorted(line.strip().partition(" = ")[0].split(", "))
+    return sorted(re.split(r" [-+*/&|]?= ", line.strip(), maxsplit=1)[0].split(", "))
 
 
 def _not_repeated(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

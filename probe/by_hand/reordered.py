@@ -22,19 +22,28 @@ def reordered(value: Value, order: Sequence[int], axis: int) -> Value | None:
         return replace(
             value, text=f"np.take({value.text}, {listed(order)}, axis={lies})", level=ATOM
         )
+    if len(blocks) > _FEW_BLOCKS and (made := _regular(value, order, lies)) is not None:
+        return made
     if 1 < len(blocks) <= _MOST_BLOCKS:
         lead = ":, " * lies
         parts = ", ".join(f"{value.at(ATOM)}[{lead}{first}:{end}]" for first, end in blocks)
         return replace(value, text=f"np.concatenate([{parts}], axis={lies})", level=ATOM)
+    return _regular(value, order, lies)
+
+
+_FEW_BLOCKS, _MOST_BLOCKS = 3, 6
+"""So many blocks are listed at once, and so many where nothing else gives the order."""
+
+
+def _regular(value: Value, order: Sequence[int], lies: int) -> Value | None:
+    """The axis read as two or three of which others come first, or places several times."""
+    size = len(order)
     for count in range(2, size // 2 + 1):
         if size % count == 0 and [*order] == [
             at for k in range(size // count) for at in range(k, size, size // count)
         ]:
             return _interleaved(value, lies, count)
     return _repeated(value, order, lies) or _nested(value, order, lies)
-
-
-_MOST_BLOCKS = 6
 
 
 def _blocks(order: Sequence[int]) -> list[tuple[int, int]]:

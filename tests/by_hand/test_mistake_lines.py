@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from own_seed import RNG
 from torch.nn import functional as F
 
 import probe
@@ -210,3 +211,81 @@ def test_the_mistaken_lines_have_the_scripts_own_names_of_inputs(tmp_path):
         lines = path.read_text(encoding="utf-8").splitlines()
         found = [line.partition(" + proj_bias")[0] for line in lines if line.startswith("# yours")]
         assert found == told
+
+
+class Rotary(torch.nn.Module):
+    """Halves rotated together, as in Llama, between two projections."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = torch.nn.Linear(8, 8), torch.nn.Linear(8, 4)
+
+    def forward(self, x, cos, sin):
+        y = self.up(x)
+        turned = torch.cat([-y[..., 4:], y[..., :4]], dim=-1)
+        return self.down(y * cos + turned * sin)
+
+
+def test_a_step_left_out_is_a_line_with_the_name_of_that_step():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential()
+    net.add_module("norm", torch.nn.LayerNorm(8))
+    net.add_module("fc", torch.nn.Linear(8, 5))
+    net.add_module("act", torch.nn.GELU())
+    x = torch.from_numpy(X[0, :, :, :].reshape(24, 8))
+    report = probe.check(net.eval(), "", x.numpy(), expected=net.act(net.fc(x)).detach().numpy())
+    ((yours, layers),) = report.findings[0].lines
+    assert yours == "norm = x"
+    assert layers.startswith("norm = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, ")
+
+
+def test_the_lines_of_a_block_have_the_names_of_the_calls_arguments():
+    torch.manual_seed(0)
+    net, x = Rotary().eval(), torch.from_numpy(X[0].reshape(1, 24, 8))
+    angles = torch.arange(24)[:, None] * 100.0 ** (-torch.arange(4) / 4)
+    cos, sin = (f(torch.cat([angles, angles], -1)) for f in (torch.cos, torch.sin))
+    wrong = net(x, cos, -sin).detach().numpy()
+    report = probe.check(net, "", (x.numpy(), cos.numpy(), sin.numpy()), expected=wrong)
+    lines = "\n".join(line for pair in report.findings[0].lines for line in pair)
+    assert "sin" in lines and "x2" not in lines and "x1" not in lines
+
+
+def test_the_line_of_a_cell():
+    torch.manual_seed(0)
+    net, x = torch.nn.LSTM(4, 3, batch_first=True), torch.from_numpy(X[0, :, :4, :4].copy())
+    weights = {name: weight.detach().numpy() for name, weight in net.named_parameters()}
+    h = c = np.zeros((3, 3))
+    outputs = []
+    for t in range(4):
+        z = x[:, t].numpy() @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
+        i, f, g, o = np.split(z + weights["bias_ih_l0"] + weights["bias_hh_l0"], 4, axis=-1)
+        i, f, o = (1 / (1 + np.exp(-gate)) for gate in (i, f, o))
+        c = f * c + i * np.tanh(g)
+        h = o * c
+        outputs.append(h)
+    found = probe.check(net, "", x.numpy(), expected=np.stack(outputs, axis=1))
+    assert found.findings[0].lines == (("h = sigmoid(o) * c", "h = sigmoid(o) * np.tanh(c)"),)
+
+
+@pytest.mark.parametrize(
+    "altered, text",
+    [
+        (lambda x: x.reshape(2, 3, 4, 2).swapaxes(1, 2).reshape(2, 24), None),
+        (lambda x: np.repeat(x[:, :12], 2, axis=1), "np.repeat(x[:, :12], 2, axis=1)"),
+        (
+            lambda x: np.concatenate([x[:, :12]] * 2, axis=1),
+            "np.concatenate([x[:, 0:12], x[:, 0:12]], axis=1)",
+        ),
+        (lambda x: np.pad(x[:, :-1], ((0, 0), (1, 0))), "np.pad(x[:, :-1], [(0, 0), (1, 0)])"),
+        (lambda x: np.cumsum(x, axis=1), "np.cumsum(x, axis=1)"),
+        (lambda x: x**2, "x ** 2"),
+        (lambda x: x * np.array([2.0, 0.5])[:, None], "x * np.array([2, 0.5])[:, None]"),
+        (lambda x: np.tri(*x.shape), "np.tri(2, 24)"),
+        (lambda x: x % 256, "x % 256"),
+    ],
+)
+def test_what_was_made_of_an_array_is_an_expression(altered, text):
+    x = np.rint(1000 * RNG.normal(size=(2, 24)))
+    made = expressed(Value("x", x.shape), x, altered(x))
+    assert made is not None and np.allclose(eval(made.text, {"np": np, "x": x}), altered(x))
+    assert text is None or made.text == text

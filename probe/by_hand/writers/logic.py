@@ -65,7 +65,7 @@ def _kind(kind: str) -> str:
 
 @writes(ops.BitwiseNot)
 def _not(op: ops.BitwiseNot, w: HandWriter, x: Value) -> Value:
-    return w.result(f"np.invert({x.at(ATOM)}.astype({_kind(op.kind)}))", ATOM, x.order)
+    return w.result(f"np.invert({x.array}.astype({_kind(op.kind)}))", ATOM, x.order)
 
 
 @writes(ops.BitShift)
@@ -73,8 +73,8 @@ def _shift(op: ops.BitShift, w: HandWriter, x: Value, by: Value) -> Value:
     (x, by), order = w.aligned(x, by)
     kind = _kind(op.kind)
     bits = 8 * np.dtype(op.kind).itemsize
-    left = w.let("left", Value(f"{x.at(ATOM)}.astype({kind})", x.shape, order))
-    steps = w.let("steps", Value(f"{by.at(ATOM)}.astype({kind})", by.shape, order))
+    left = w.let("left", Value(f"{x.array}.astype({kind})", x.shape, order))
+    steps = w.let("steps", Value(f"{by.array}.astype({kind})", by.shape, order))
     inside = f"({steps.text} >= 0) & ({steps.text} < {bits})"
     some = f"np.where({inside}, {steps.text}, 0).astype({kind})"
     name, rest = "left_shift", "0"
