@@ -39,7 +39,9 @@ def open_model(
         raise BadInput("a SavedModel runs on the CPU here: leave out --device")
     folder = read(Path(source), trust)
     name = folder.signature(signature)
-    model: SavedModel = importlib.import_module(".model", __package__).SavedModel(folder, name)
+    model: SavedModel = importlib.import_module(".model", __package__).SavedModel(
+        folder, name, trust
+    )
     return model
 
 

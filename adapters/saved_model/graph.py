@@ -14,7 +14,7 @@ from probe import printable
 from probe.errors import CannotOpen, ForwardFailed, first_line
 from probe.process.interrupts import Shared
 
-from .proto import SavedFolder, is_moved, short
+from .proto import is_moved, short
 
 __all__ = ["SignatureGraph", "StoredVariable", "loaded"]
 
@@ -78,6 +78,11 @@ class SignatureGraph:
             tensor = tensor.op.inputs[0]
         return tensor
 
+    def taken(self, operation: Any) -> list[Any]:
+        """The tensors that an operation takes and that follow from the inputs, each once."""
+        roots = map(self.root, operation.inputs)
+        return list({root.name: root for root in roots if root.name in self.following}.values())
+
     def run(
         self, fed: Mapping[str, tuple[Any, np.ndarray]], fetched: Sequence[Any]
     ) -> list[np.ndarray]:
@@ -113,17 +118,17 @@ def _unchanged() -> Iterator[None]:
 _UNCHANGED = Shared(_unchanged)
 
 
-def loaded(folder: SavedFolder, signature: str) -> SignatureGraph:
+def loaded(path: str, signature: str) -> SignatureGraph:
     """The graph of a signature; CannotOpen where TensorFlow does not load it."""
     tensorflow = importlib.import_module("tensorflow")
     freeze = importlib.import_module("tensorflow.python.framework.convert_to_constants")
     try:
-        model = tensorflow.saved_model.load(str(folder.path), tags=["serve"])
+        model = tensorflow.saved_model.load(path, tags=["serve"])
         function = model.signatures[signature]
         frozen = freeze.convert_variables_to_constants_v2(function, lower_control_flow=False)
     except Exception as error:  # whatever TensorFlow finds wrong
-        raise CannotOpen(f"TensorFlow cannot load {folder.path}: {first_line(error)}") from None
-    _refuse_inputs(folder, frozen)
+        raise CannotOpen(f"TensorFlow cannot load {path}: {first_line(error)}") from None
+    _refuse_tensors(path, frozen)
     names = tuple(_names(function.structured_outputs))
     return SignatureGraph(tensorflow, frozen, dict(_variables(function)), names)
 
@@ -143,10 +148,10 @@ def _variables(function: Any) -> Iterator[tuple[str, StoredVariable]]:
             yield inside.op.name, StoredVariable(name, np.asarray(variable.numpy()))
 
 
-def _refuse_inputs(folder: SavedFolder, function: Any) -> None:
+def _refuse_tensors(path: str, function: Any) -> None:
     for tensor in (*function.inputs, *function.outputs):
         if tensor.dtype.name in ("string", "resource", "variant"):
             raise CannotOpen(
-                f"{folder.path}: its signature takes or gives "
-                f"{printable.name(tensor.op.name)} of the type {tensor.dtype.name}, not numbers"
+                f"{path}: its signature takes or gives {printable.name(tensor.op.name)} of the "
+                f"type {tensor.dtype.name}, not numbers"
             )

@@ -1,27 +1,32 @@
 """An opened SavedModel: its layers are the operations of one signature, and TensorFlow, which runs
-it, is the framework."""
+it in a process of its own, is the framework."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from probe.capture.declared_shape import refuse_shapes
-from probe.errors import BadInput, UnknownLayer
+from probe.errors import BadInput, CannotOpen, ForwardFailed, UnknownLayer
 from probe.listing import Layer, Shown
 from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Part, Producer
 
-from .describe import description_of
-from .graph import SignatureGraph, loaded
+from .outline import Evaluated, Operation, Outline
+from .processes import Worker
 from .proto import SavedFolder
+from .run_limits import loading, running
+from .serving import Serving
 
 __all__ = ["SavedModel"]
 
 _WHOLE = "graph"
 """The kind of the model as a whole."""
+
+
+def _worker() -> Worker:
+    return Worker(Serving)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,8 +35,9 @@ class SavedModel(Shown):
 
     folder: SavedFolder
     signature: str
+    trusted: bool = False
     other_files: tuple[str, ...] = ()
-    _held: dict[str, SignatureGraph] = field(default_factory=dict, repr=False)
+    _worker: Worker = field(default_factory=_worker, repr=False)
 
     @property
     def source(self) -> str:
@@ -44,31 +50,47 @@ class SavedModel(Shown):
         return (f"the signature {self.signature} of a SavedModel{more}",)
 
     @cached_property
-    def graph(self) -> SignatureGraph:
-        return loaded(self.folder, self.signature)
+    def outline(self) -> Outline:
+        return self._loaded()
+
+    def _loaded(self) -> Outline:
+        what = f"TensorFlow loading {self.source}"
+        path = str(self.folder.path.absolute())
+        try:
+            outline: Outline = self._worker.ask(
+                what, loading(self.folder, self.trusted), "load", path, self.signature
+            )
+        except ForwardFailed as error:
+            raise CannotOpen(str(error)) from None
+        return outline
+
+    def _evaluated(
+        self, fed: Mapping[str, np.ndarray], names: Collection[str], whole: bool
+    ) -> Evaluated:
+        if not self._worker.runs:  # what ran before has ended it
+            self._loaded()
+        allowance = running(self.folder, fed.values(), self.trusted)
+        what = f"TensorFlow running {self.source}"
+        evaluated: Evaluated = self._worker.ask(what, allowance, "run", fed, list(names), whole)
+        return evaluated
 
     @property
     def framework(self) -> str:
-        return f"tensorflow {self.graph.tensorflow.__version__}"
+        return f"tensorflow {self.outline.version}"
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
-        return tuple(map(_spec, self.graph.inputs))
+        return tuple(
+            InputSpec(tensor.operation, tensor.sizes, tensor.dtype)
+            for tensor in self.outline.inputs
+        )
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The operations, in the order of the graph."""
-        held = self.graph.variables
         return tuple(
-            Layer(
-                name,
-                operation.type,
-                ("numpy", "onnx"),
-                "",
-                None,
-                _count(self.graph, operation, held),
-            )
-            for name, operation in self.graph.operations.items()
+            Layer(name, operation.kind, ("numpy", "onnx"), "", None, operation.parameters)
+            for name, operation in self.outline.operations.items()
         )
 
     @property
@@ -86,10 +108,10 @@ class SavedModel(Shown):
         return ()
 
     def output_names(self) -> tuple[str, ...]:
-        return self.graph.output_names
+        return self.outline.output_names
 
     def names(self) -> tuple[str, ...]:
-        return ("", *self.graph.operations)
+        return ("", *self.outline.operations)
 
     @property
     def containers(self) -> tuple[Layer, ...]:
@@ -108,141 +130,97 @@ class SavedModel(Shown):
         """With every tensor that a wanted operation takes or gives fetched; after a replacement the
         rest is run on what was put there."""
         whole = wanted is not None and "" in wanted
-        operations = self.graph.operations
+        operations = self.outline.operations
         asked = set(operations) if wanted is None else set(wanted) - {""}
         for name in sorted(asked):
             if name not in operations:
                 raise UnknownLayer(name, operations)
         refuse_shapes(self.inputs, inputs)
         fed = {
-            tensor.name: (tensor, np.array(x, spec.dtype))
-            for tensor, spec, x in zip(self.graph.inputs, self.inputs, inputs, strict=True)
+            tensor.name: np.asarray(x)
+            for tensor, x in zip(self.outline.inputs, inputs, strict=True)
         }
-        chosen = {name: op for name, op in operations.items() if whole or name in asked}
-        values = self._values(chosen, fed)
+        chosen = [name for name in operations if whole or name in asked]
+        run = self._evaluated(fed, chosen, True)
         made_by: dict[str, Producer] = {
-            tensor.name: ModelInput(place) for place, tensor in enumerate(self.graph.inputs)
+            tensor.name: ModelInput(place) for place, tensor in enumerate(self.outline.inputs)
         }
         parts: list[Part] = []
-        for name, operation in chosen.items():
-            capture = self._capture(name, operation, values, made_by)
+        for place, name in enumerate(chosen):
+            capture = _capture(name, operations[name], run, made_by)
             parts += [Part(capture, "")] if whole else []
             replacement = on_call(capture) if name in asked else None
+            outputs = operations[name].outputs
             made_by |= {
-                output.name: CallOutput(name, 0, place)
-                for place, output in enumerate(operation.outputs)
+                output.name: CallOutput(name, 0, number) for number, output in enumerate(outputs)
             }
             if replacement is not None:
-                for output, array in zip(operation.outputs, replacement, strict=False):
-                    fed[output.name] = (output, np.asarray(array, output.dtype.as_numpy_dtype))
-                values = self._values(chosen, fed)
-        results = [self.graph.root(tensor) for tensor in self.graph.function.outputs]
-        arrays = tuple(values[tensor.name] for tensor in results)
+                fed |= {
+                    output.name: np.asarray(array)
+                    for output, array in zip(outputs, replacement, strict=False)
+                }
+                run = self._evaluated(fed, chosen[place + 1 :], True)
+        arrays = tuple(run.values[name] for name in self.outline.results)
         if whole:
-            on_call(
-                Capture(
-                    layer="",
-                    kind=_WHOLE,
-                    call=0,
-                    inputs=tuple(values[tensor.name] for tensor in self.graph.inputs),
-                    outputs=arrays,
-                    dtype="float32",
-                    why="a graph is composed of its operations",
-                    made_by=tuple(map(ModelInput, range(len(self.graph.inputs)))),
-                    input_names=tuple(spec.name for spec in self.inputs),
-                    parts=tuple(parts),
-                    results=tuple(made_by.get(tensor.name) for tensor in results),
-                    unseen=lambda: "",
-                )
-            )
+            on_call(self._whole(run, arrays, tuple(parts), made_by))
         return arrays
+
+    def _whole(
+        self,
+        run: Evaluated,
+        arrays: tuple[np.ndarray, ...],
+        parts: tuple[Part, ...],
+        made_by: Mapping[str, Producer],
+    ) -> Capture:
+        inputs = self.outline.inputs
+        return Capture(
+            layer="",
+            kind=_WHOLE,
+            call=0,
+            inputs=tuple(run.values[tensor.name] for tensor in inputs),
+            outputs=arrays,
+            dtype="float32",
+            why="a graph is composed of its operations",
+            made_by=tuple(map(ModelInput, range(len(inputs)))),
+            input_names=tuple(tensor.operation for tensor in inputs),
+            parts=parts,
+            results=tuple(made_by.get(name) for name in self.outline.results),
+            unseen=lambda: "",
+        )
 
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
         if not name:
             self.run(inputs, {""}, on_call)
             return
-        if name not in self.graph.operations:
-            raise UnknownLayer(name, self.graph.operations)
-        operation = self.graph.operations[name]
-        taken = self._taken(operation)
+        if name not in self.outline.operations:
+            raise UnknownLayer(name, self.outline.operations)
+        operation = self.outline.operations[name]
+        taken = operation.taken
         if len(taken) != len(inputs):
-            names = ", ".join(tensor.op.name for tensor in taken)
+            names = ", ".join(tensor.operation for tensor in taken)
             raise BadInput(f"{name!r} takes {len(taken)} inputs ({names}); you gave {len(inputs)}")
-        fed = {
-            tensor.name: (tensor, np.asarray(x, tensor.dtype.as_numpy_dtype))
-            for tensor, x in zip(taken, inputs, strict=True)
-        }
-        values = self._values({name: operation}, fed, results=False)
+        fed = {tensor.name: np.asarray(x) for tensor, x in zip(taken, inputs, strict=True)}
         made_by: dict[str, Producer] = {
             tensor.name: ModelInput(place) for place, tensor in enumerate(taken)
         }
-        on_call(self._capture(name, operation, values, made_by))
-
-    def _taken(self, operation: Any) -> list[Any]:
-        """The tensors that an operation takes and that follow from the inputs, each once."""
-        roots = map(self.graph.root, operation.inputs)
-        return list(
-            {root.name: root for root in roots if root.name in self.graph.following}.values()
-        )
-
-    def _values(
-        self,
-        operations: Mapping[str, Any],
-        fed: Mapping[str, tuple[Any, np.ndarray]],
-        results: bool = True,
-    ) -> dict[str, np.ndarray]:
-        """What is fed, the results, and what these operations take and give."""
-        wanted = [self.graph.root(tensor) for tensor in self.graph.function.outputs if results]
-        for operation in operations.values():
-            wanted += [*map(self.graph.root, operation.inputs), *operation.outputs]
-        fetched = {
-            tensor.name: tensor
-            for tensor in wanted
-            if tensor.name not in fed and tensor.dtype.name not in ("variant", "resource", "string")
-        }
-        arrays = self.graph.run(fed, list(fetched.values()))
-        given = {name: array for name, (_, array) in fed.items()}
-        return {**given, **dict(zip(fetched, arrays, strict=True))}
-
-    def _capture(
-        self,
-        name: str,
-        operation: Any,
-        values: Mapping[str, np.ndarray],
-        made_by: Mapping[str, Producer],
-    ) -> Capture:
-        taken = self._taken(operation)
-        outputs = [values[output.name] for output in operation.outputs if output.name in values]
-        described, why = description_of(self.graph, operation, taken, values)
-        return Capture(
-            layer=name,
-            kind=operation.type,
-            call=0,
-            inputs=tuple(values[tensor.name] for tensor in taken if tensor.name in values),
-            outputs=tuple(outputs),
-            dtype=_dtype(operation),
-            description=described,
-            why=why,
-            made_by=tuple(made_by.get(tensor.name) for tensor in taken),
-            input_names=tuple(tensor.op.name for tensor in taken),
-        )
+        on_call(_capture(name, operation, self._evaluated(fed, [name], False), made_by))
 
 
-def _spec(tensor: Any) -> InputSpec:
-    rank = tensor.shape.rank
-    sizes = () if rank is None else tuple(tensor.shape.as_list())
-    return InputSpec(tensor.op.name, sizes, tensor.dtype.name)
-
-
-def _dtype(operation: Any) -> str:
-    """The type that an operation computes in: its first floats."""
-    for tensor in (*operation.outputs, *operation.inputs):
-        if tensor.dtype.is_floating:
-            return str(tensor.dtype.name)
-    return str(operation.outputs[0].dtype.name)
-
-
-def _count(graph: SignatureGraph, operation: Any, held: Mapping[str, Any]) -> int:
-    """How many numbers of variables an operation takes."""
-    roots = {graph.root(source).op.name for source in operation.inputs}
-    return sum(held[name].value.size for name in roots if name in held)
+def _capture(
+    name: str, operation: Operation, run: Evaluated, made_by: Mapping[str, Producer]
+) -> Capture:
+    described, why = run.described[name]
+    given = [tensor.name for tensor in operation.taken]
+    outputs = [tensor.name for tensor in operation.outputs]
+    return Capture(
+        layer=name,
+        kind=operation.kind,
+        call=0,
+        inputs=tuple(run.values[key] for key in given if key in run.values),
+        outputs=tuple(run.values[key] for key in outputs if key in run.values),
+        dtype=operation.dtype,
+        description=described,
+        why=why,
+        made_by=tuple(made_by.get(key) for key in given),
+        input_names=tuple(tensor.operation for tensor in operation.taken),
+    )

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from google.protobuf.message import DecodeError
 
 from probe import printable
 from probe.errors import BadInput, CannotOpen, NotTrusted
-from probe.files.regular_file import is_file, read_file
+from probe.files.regular_file import is_file, is_folder, open_file, read_file
+from probe.files.size_limits import held
 from probe.listing import Layer
 
 from .allow_list import functions_of, refuse_operations, refuse_saver_elsewhere
@@ -32,8 +34,7 @@ _MOVES = frozenset(
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _LARGEST = 1 << 31
 """A protocol buffer has no more bytes."""
-_DEEP = 64
-_MANY = 1 << 18
+_DEEP, _MANY, _OBJECTS = 64, 1 << 17, 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,8 @@ class SavedFolder:
     path: Path
     graph: Any
     """The MetaGraph that is opened."""
+    size: int
+    """How many bytes the folder's files have."""
 
     @cached_property
     def signatures(self) -> Mapping[str, Any]:
@@ -57,13 +60,18 @@ class SavedFolder:
             for function in self.graph.graph.library.functions
         }
 
+    @cached_property
+    def count(self) -> int:
+        """How many operations there are, those of functions among them."""
+        return len(self.graph.graph.nodes) + sum(map(len, self.functions.values()))
+
     @property
     def legacy(self) -> bool:
         """Whether TensorFlow 1 wrote it: without an object graph."""
         return not self.graph.objects.nodes
 
     def signature(self, name: str | None) -> str:
-        """The signature of a name, or the one that is served; BadInput with those that there are."""
+        """The signature of a name, or the served one; BadInput with those that there are."""
         known = ", ".join(map(printable.name, self.signatures)) or "none"
         if name is None:
             for usual in ("serving_default", *self.signatures):
@@ -79,13 +87,13 @@ class SavedFolder:
         nodes = {node.name: node for node in self.graph.graph.nodes}
         outputs = [_node(entry.value.name) for entry in self.signatures[signature].outputs]
         for name, node in _behind(nodes, outputs):
-            yield from self._inside(name, node, 0)
+            yield from self._inside(name, node)
 
-    def _inside(self, name: str, node: Any, depth: int) -> Iterator[Layer]:
+    def _inside(self, name: str, node: Any) -> Iterator[Layer]:
         called = [found for found in functions_of(node) if found in self.functions]
-        if node.op in _CALLS and called and depth < _DEEP:
+        if node.op in _CALLS and called:
             for inner in self.functions[called[0]]:
-                yield from self._inside(f"{name}/{inner.name}", inner, depth + 1)
+                yield from self._inside(f"{name}/{inner.name}", inner)
         elif not is_moved(node.op):
             yield Layer(short(name), node.op, ("numpy", "onnx"))
 
@@ -96,7 +104,7 @@ def is_moved(operation: str) -> bool:
 
 
 def short(name: str) -> str:
-    """The name of an operation without those of the calls around the functions that it came from."""
+    """The name of an operation without those of the calls of the functions that it came from."""
     parts = name.split("/")
     kept = [part for part in parts if not part.startswith(_CALLS)]
     return "/".join(kept) or name
@@ -138,31 +146,71 @@ def read(path: Path, trust: bool = False) -> SavedFolder:
             f"{path} has no graph with the tag {_SERVE!r}; its tags: "
             f"{printable.name('; '.join(tags))}"
         )
-    _refuse_files(path)
-    folder = SavedFolder(path, graphs[0])
+    folder = SavedFolder(path, graphs[0], len(data) + _size_of_variables(path / "variables"))
     _bounded(folder)
     if not trust:
         _refuse_code(folder)
     return folder
 
 
-def _refuse_files(path: Path) -> None:
-    """Raises CannotOpen where the variables are links, or not those of the format."""
-    variables = path / "variables"
-    for place in (path / GRAPH, variables, *(variables.iterdir() if variables.is_dir() else ())):
-        if place.is_symlink():
-            raise CannotOpen(f"{place} is a link, which is not followed: copy the file itself")
-        if place.parent == variables and not _SHARD.fullmatch(place.name):
+def _size_of_variables(variables: Path) -> int:
+    """Raises CannotOpen where the variables are links or pipes, or not those of the format."""
+    if variables.is_symlink():
+        raise CannotOpen(f"{variables} is a link, which is not followed: copy the folder itself")
+    size = 0
+    for place in variables.iterdir() if is_folder(variables) else ():
+        if not _SHARD.fullmatch(place.name):
             raise CannotOpen(
                 f"{printable.name(str(place))} is no file of a checkpoint, variables.index or "
                 "variables.data-00000-of-00001"
             )
+        with open_file(place, "a file of a checkpoint", CannotOpen, links=False) as file:
+            size += held(file)
+    return size
 
 
 def _bounded(folder: SavedFolder) -> None:
-    count = len(folder.graph.graph.nodes) + sum(map(len, folder.functions.values()))
-    if count > _MANY:
-        raise CannotOpen(f"{folder.path} has {count:,} operations; up to {_MANY:,} are read")
+    """Raises CannotOpen where there is more than TensorFlow loads in some seconds, or no end."""
+    counts = {
+        "operations": (folder.count, _MANY),
+        "objects": (len(folder.graph.objects.nodes), _OBJECTS),
+    }
+    for what, (count, most) in counts.items():
+        if count > most:
+            raise CannotOpen(f"{folder.path} has {count:,} {what}; up to {most:,} are read")
+    calls = {
+        name: {
+            called for node in nodes for called in functions_of(node) if called in folder.functions
+        }
+        for name, nodes in folder.functions.items()
+    }
+    try:
+        order = tuple(TopologicalSorter(calls).static_order())
+    except CycleError as error:
+        raise CannotOpen(
+            f"{folder.path} has functions that call each other in a circle "
+            f"({printable.several(map(printable.name, error.args[1]))}): it would not finish"
+        ) from None
+    inlined, depth = dict[str, int](), dict[str, int]()
+    for name in order:
+        called = [
+            found
+            for node in folder.functions[name]
+            for found in functions_of(node)
+            if found in calls
+        ]
+        inlined[name] = len(folder.functions[name]) + sum(inlined[found] for found in called)
+        depth[name] = 1 + max((depth[found] for found in called), default=0)
+    nodes = folder.graph.graph.nodes
+    total = sum(inlined.get(found, 0) for node in nodes for found in functions_of(node))
+    if max(inlined.values(), default=0) > _MANY or total > _MANY:
+        raise CannotOpen(
+            f"{folder.path} has more than {_MANY:,} operations where its functions are called"
+        )
+    if max(depth.values(), default=0) > _DEEP:
+        raise CannotOpen(
+            f"{folder.path} has functions nested {max(depth.values())} deep; up to {_DEEP} are read"
+        )
 
 
 def _refuse_code(folder: SavedFolder) -> None:

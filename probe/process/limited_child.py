@@ -29,7 +29,7 @@ from probe.process.log_suppression import silenced
 if sys.platform == "linux":
     import resource
 
-__all__ = ["limited"]
+__all__ = ["exceeded", "limited", "processor_time"]
 
 _T = TypeVar("_T")
 
@@ -86,7 +86,7 @@ def limited(
         return value
     if idle and used < _BUSY * seconds:
         return otherwise()
-    raise error(f"{what} {_exceeded(status, idle, memory, seconds, elsewhere is not None)}")
+    raise error(f"{what} {exceeded(status, idle, memory, seconds, elsewhere is not None)}")
 
 
 def _started(answer: Callable[[int], NoReturn]) -> tuple[int, int]:
@@ -172,7 +172,7 @@ def _text(child: int, end: int, seconds: float) -> tuple[bytes, bool]:
         selector.register(end, selectors.EVENT_READ)
         while True:
             if time.monotonic() >= until:
-                before, used = used, _processor_time(child)
+                before, used = used, processor_time(child)
                 if used - before < _BUSY * seconds:
                     return text, True
                 until = time.monotonic() + _WAITED * seconds
@@ -184,7 +184,7 @@ def _text(child: int, end: int, seconds: float) -> tuple[bytes, bool]:
             stop_here()
 
 
-def _processor_time(child: int) -> float:
+def processor_time(child: int) -> float:
     """The seconds of processor time that a child took so far; inf once it has ended."""
     try:
         # CPUCLOCK_SCHED of a process, as clock_getcpuclockid(3) makes it on Linux.
@@ -202,7 +202,7 @@ def _ended(child: int) -> tuple[int, float]:
     return status, usage.ru_utime + usage.ru_stime
 
 
-def _exceeded(status: int, idle: bool, memory: float, seconds: float, native: bool) -> str:
+def exceeded(status: int, idle: bool, memory: float, seconds: float, native: bool) -> str:
     """``native`` says that the work may crash by itself, which may end as want of memory does."""
     if idle:
         return f"does not end within {_WAITED * seconds:.0f} s"

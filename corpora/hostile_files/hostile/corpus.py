@@ -2,6 +2,7 @@
 
 import outside_gguf_files
 import outside_tflite_files
+import outside_saved_models
 from hostile import (  # noqa: F401
     arrays,
     commands,
@@ -17,3 +18,4 @@ from hostile.case import CASES
 
 CASES.update(outside_gguf_files.CASES)
 CASES.update(outside_tflite_files.CASES)
+CASES.update(outside_saved_models.CASES)

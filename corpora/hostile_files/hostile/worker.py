@@ -45,9 +45,12 @@ FAMILIES = {
     "gguf": (("gguf",), (*ONNX, "gguf")),
     "tflite": (("tflite",), (*ONNX, "ai_edge_litert")),
     "torch": (("pt", "safetensors", "torchscript", "pt2"), (*ONNX, *TORCH)),
-    "keras": (("h5", "keras", "qkeras"), (*ONNX, *KERAS)),
+    "keras": (("h5", "keras", "qkeras", "savedmodel"), (*ONNX, *KERAS)),
     "all": (("path", "command"), (*ONNX, *TORCH, *KERAS)),
 }
+FORKING: list[int] = []
+"""The process that forks those in which SavedModels run: one for all cases, since it imports
+TensorFlow."""
 FAMILY = {format: family for family, (formats, _) in FAMILIES.items() for format in formats}
 ORDER = list(FAMILIES)
 KNOWN = {
@@ -162,6 +165,20 @@ def _status(pid: int) -> tuple[float, int]:
     return seconds, peak
 
 
+def _aside(pid: int) -> tuple[float, int]:
+    """The same of the processes that it runs models in, and those that this one forks for it."""
+    found, waiting = [], [pid, *FORKING]
+    while waiting:
+        number = waiting.pop()
+        for tasks in Path(f"/proc/{number}/task").iterdir():
+            numbers = map(int, (tasks / "children").read_text(encoding="utf-8").split())
+            fresh = [child for child in numbers if child not in FORKING]
+            found += [child for child in fresh if number != os.getpid()]
+            waiting += fresh
+    states = [_status(child) for child in found]
+    return sum(seconds for seconds, _ in states), max((size for _, size in states), default=0)
+
+
 def watch(
     pid: int, base: int, seconds: float = SECONDS, *, spent: float = 0.0, answers: int | None = None
 ) -> dict:
@@ -178,7 +195,8 @@ def watch(
     while True:
         try:
             total, peak_now = _status(pid)
-            used, peak = total - spent, max(peak, peak_now)
+            aside, peak_aside = _aside(pid)
+            used, peak = total + aside - spent, max(peak, peak_now, peak_aside)
         except (OSError, IndexError):  # it has just ended
             pass
         if answers is not None and (answer := _read(answers)):
