@@ -1,8 +1,8 @@
 """The corpus: importing this fills `case.CASES`."""
 
 import outside_gguf_files
-import outside_tflite_files
 import outside_saved_models
+import outside_tflite_files
 from hostile import (  # noqa: F401
     arrays,
     commands,
