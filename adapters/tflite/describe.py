@@ -18,6 +18,7 @@ from probe.description import Description, Grid, Ref, Weight
 from probe.errors import Undescribed
 
 from .arithmetic import EngineKernel
+from .dataflow import short
 from .schema import OMITTED, Subgraph, TfliteNode, TfliteTensor
 
 __all__ = ["Operand", "OperatorBuilder", "describe_node", "described", "node", "refusal"]
@@ -188,7 +189,7 @@ def weight_of(
         or not quantisation.scale.size
         or quantisation.unsupported
     ):
-        return Weight(tensor.name, codes, codes)
+        return Weight(short(tensor.name), codes, codes)
     around = [1] * codes.ndim
     if quantisation.axis is not None:
         around[quantisation.axis] = -1
@@ -199,7 +200,7 @@ def weight_of(
     words = f"{kind}, in steps of {text}" + (", minus a zero point" if zero.any() else "")
     bits = int(kind.lstrip("uint"))
     grid = Grid(scale, bits, not kind.startswith("u"), zero, in_steps=True)
-    return Weight(tensor.name, codes, codes.astype(np.int64) - zero, (words,), grid=grid)
+    return Weight(short(tensor.name), codes, codes.astype(np.int64) - zero, (words,), grid=grid)
 
 
 def _in_blocks(tensor: TfliteTensor, codes: np.ndarray, tensors: Sequence[TfliteTensor]) -> Weight:
@@ -215,7 +216,7 @@ def _in_blocks(tensor: TfliteTensor, codes: np.ndarray, tensors: Sequence[Tflite
         raise Undescribed(f"its tensor {tensor.name} has {scales.size:,} scales for its blocks")
     words = f"{tensor.dtype}, in steps of {scales.min():g} to {scales.max():g} in blocks of {size}"
     grid = Grid(whole, int(tensor.dtype.lstrip("uint")), in_steps=True)
-    return Weight(tensor.name, codes, codes.astype(np.int64), (words,), grid=grid)
+    return Weight(short(tensor.name), codes, codes.astype(np.int64), (words,), grid=grid)
 
 
 Describer = Callable[..., Ref | Sequence[Ref]]

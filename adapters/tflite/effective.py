@@ -6,7 +6,7 @@ import numpy as np
 
 from probe.description import Grid, Weight
 
-from .dataflow import Dataflow
+from .dataflow import Dataflow, short
 from .schema import DTYPES, OMITTED, TfliteNode, TfliteTensor, bits_of
 
 __all__ = ["dequantised", "worked_out"]
@@ -36,7 +36,7 @@ def _computed(flow: Dataflow, at: int, values: Mapping[int, np.ndarray]) -> Weig
             return dequantised(tensor, tensor.constant)
     if at not in values:
         return None
-    name = flow.tensors[at].name
+    name = short(flow.tensors[at].name)
     return Weight(name, None, values[at], ("computed by the model from constants",))
 
 
@@ -44,12 +44,12 @@ def dequantised(tensor: TfliteTensor, stored: np.ndarray) -> Weight:
     """A constant as the numbers that it stands for."""
     quantisation = tensor.quantisation
     if tensor.sparsity is not None:
-        return Weight(tensor.name, stored, stored, ("stored without its zeros",))
+        return Weight(short(tensor.name), stored, stored, ("stored without its zeros",))
     if stored.dtype.kind == "f":
         words = f"stored as {tensor.dtype}, which DEQUANTIZE widens to float32"
-        return Weight(tensor.name, stored, stored.astype(np.float32), (words,))
+        return Weight(short(tensor.name), stored, stored.astype(np.float32), (words,))
     if quantisation is None or not quantisation.scale.size or tensor.dtype not in DTYPES:
-        return Weight(tensor.name, stored, stored)
+        return Weight(short(tensor.name), stored, stored)
     around = [] if quantisation.axis is None else [1] * stored.ndim
     if quantisation.axis is not None:
         around[quantisation.axis] = -1
@@ -58,4 +58,4 @@ def dequantised(tensor: TfliteTensor, stored: np.ndarray) -> Weight:
     effective = (stored.astype(np.int64) - zero).astype(np.float32) * scale
     grid = Grid(scale, bits_of(tensor.dtype), not tensor.dtype.startswith("u"), zero)
     words = f"{tensor.dtype}, times its scale, by DEQUANTIZE"
-    return Weight(tensor.name, stored, effective, (words,), grid=grid)
+    return Weight(short(tensor.name), stored, effective, (words,), grid=grid)
