@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from probe.ops.quantize.dynamic_input import *
     from probe.ops.quantize.fake_quantize import *
     from probe.ops.quantize.fixed_point import *
+    from probe.ops.quantize.interpolated_tables import *
     from probe.ops.quantize.qkeras_activations import *
     from probe.ops.quantize.qkeras_auto_scale import *
     from probe.ops.quantize.qkeras_binary_ternary import *
