@@ -56,7 +56,7 @@ def _described(
             given[source.name] = taken(build, Ref(-1, places[root.name]), root, value)
         else:
             given[source.name] = _fixed(graph, walk, root, values)
-    return Description(ended(walk, walk.outputs(graph.graph, given, operation.outputs)))
+    return Description(ended(walk, walk.outputs(graph.graph, given, graph.given(operation))))
 
 
 def _weight(dtype: str) -> Callable[[StoredVariable, bool], Weight]:

@@ -78,6 +78,19 @@ class SignatureGraph:
             tensor = tensor.op.inputs[0]
         return tensor
 
+    @cached_property
+    def _used(self) -> frozenset[str]:
+        used = {tensor.name for tensor in self.function.outputs}
+        for operation in self.graph.get_operations():
+            used.update(source.name for source in operation.inputs)
+        return frozenset(used)
+
+    def given(self, operation: Any) -> list[Any]:
+        """The outputs of an operation that another one takes, or that are returned: the others may
+        be of its training alone."""
+        used = [output for output in operation.outputs if output.name in self._used]
+        return used or list(operation.outputs[:1])
+
     def taken(self, operation: Any) -> list[Any]:
         """The tensors that an operation takes and that follow from the inputs, each once."""
         roots = map(self.root, operation.inputs)

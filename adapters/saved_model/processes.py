@@ -55,27 +55,28 @@ class Allowance(NamedTuple):
 # The process that asks.
 
 
-class _Forking(NamedTuple):
+class Forking(NamedTuple):
+    """The process that forks, and what it is asked through."""
+
     process: "subprocess.Popen[bytes]"
     control: socket.socket
 
 
-_forking: list[_Forking] = []
+_forking: list[Forking] = []
 _STARTING = threading.Lock()
 
 
-def start_forking() -> socket.socket | None:
-    """Starts the process that forks, unless it runs; what it is asked through, and None where
-    there can be none."""
+def start_forking() -> "Forking | None":
+    """The process that forks, started unless it runs; None where there can be none."""
     if not _FORKS:
         return None
     with _STARTING:
         if not _forking:
             _forking.append(_started())
-        return _forking[0].control
+        return _forking[0]
 
 
-def _started() -> _Forking:
+def _started() -> Forking:
     ours, theirs = socket.socketpair()
     code = f"from probe.adapters.saved_model.processes import main; main({theirs.fileno()})"
     with theirs:
@@ -93,16 +94,16 @@ def _started() -> _Forking:
             pass_fds=(theirs.fileno(),),
         )
     atexit.register(_end, process, ours, os.getpid())
-    return _Forking(process, ours)
+    return Forking(process, ours)
 
 
 def _ask_for_one(descriptors: list[int]) -> None:
     """A fork that answers through these; where the process that forks has ended, of a new one."""
     for _ in range(2):
-        control = start_forking()
-        assert control is not None
+        forking = start_forking()
+        assert forking is not None
         try:
-            socket.send_fds(control, [b"+"], descriptors)
+            socket.send_fds(forking.control, [b"+"], descriptors)
             return
         except OSError:
             _forking.clear()
@@ -133,12 +134,9 @@ class Worker:
     def ask(self, what: str, allowance: Allowance, method: str, *arguments: Any) -> Any:
         """What a method of the object gives. An error of it is raised here; ForwardFailed where it
         crashes or goes beyond what it may take, with ``what`` it is doing, such as "running x"."""
+        self.start()
         if self._here is not None:
             return getattr(self._here, method)(*arguments)
-        if self._link is None:
-            self._begin()
-            if self._here is not None:
-                return getattr(self._here, method)(*arguments)
         try:
             answer = self._answer(what, allowance, (method, arguments))
         except BaseException:
@@ -148,7 +146,10 @@ class Worker:
             raise _ERRORS[answer["error"]](answer["sentence"])
         return answer["value"]
 
-    def _begin(self) -> None:
+    def start(self) -> None:
+        """Does nothing where it runs."""
+        if self.runs:
+            return
         if start_forking() is None:
             self._here = self._make()
             return

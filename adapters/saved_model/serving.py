@@ -31,7 +31,7 @@ class Serving:
                     dtype=_dtype(operation),
                     parameters=_count(graph, operation),
                     taken=tuple(map(_tensor, graph.taken(operation))),
-                    outputs=tuple(map(_tensor, operation.outputs)),
+                    outputs=tuple(map(_tensor, graph.given(operation))),
                 )
                 for name, operation in graph.operations.items()
             },
@@ -51,7 +51,7 @@ class Serving:
         }
         wanted = [graph.root(tensor) for tensor in graph.function.outputs if whole]
         for operation in operations.values():
-            wanted += [*map(graph.root, operation.inputs), *operation.outputs]
+            wanted += [*map(graph.root, operation.inputs), *graph.given(operation)]
         fetched = {
             tensor.name: tensor
             for tensor in wanted

@@ -165,18 +165,15 @@ def _status(pid: int) -> tuple[float, int]:
     return seconds, peak
 
 
-def _aside(pid: int) -> tuple[float, int]:
-    """The same of the processes that it runs models in, and those that this one forks for it."""
-    found, waiting = [], [pid, *FORKING]
-    while waiting:
-        number = waiting.pop()
-        for tasks in Path(f"/proc/{number}/task").iterdir():
-            numbers = map(int, (tasks / "children").read_text(encoding="utf-8").split())
-            fresh = [child for child in numbers if child not in FORKING]
-            found += [child for child in fresh if number != os.getpid()]
-            waiting += fresh
-    states = [_status(child) for child in found]
-    return sum(seconds for seconds, _ in states), max((size for _, size in states), default=0)
+def _aside() -> tuple[float, int]:
+    """The same of the processes in which SavedModels run, all together and of the largest."""
+    states = [(0.0, 0)]
+    for forking in FORKING:
+        children = Path(f"/proc/{forking}/task/{forking}/children").read_text(encoding="utf-8")
+        for child in map(int, children.split()):
+            with contextlib.suppress(OSError, IndexError):  # it has just ended
+                states.append(_status(child))
+    return sum(seconds for seconds, _ in states), max(size for _, size in states)
 
 
 def watch(
@@ -195,7 +192,7 @@ def watch(
     while True:
         try:
             total, peak_now = _status(pid)
-            aside, peak_aside = _aside(pid)
+            aside, peak_aside = _aside()
             used, peak = total + aside - spent, max(peak, peak_now, peak_aside)
         except (OSError, IndexError):  # it has just ended
             pass
@@ -309,6 +306,7 @@ class Forked:
         # The greatest resident size is counted from here.
         Path(f"/proc/{self._pid}/clear_refs").write_text("5", encoding="utf-8")
         spent, resident = _status(self._pid)
+        spent += _aside()[0]
         os.write(self._requests, json.dumps([arguments, str(out), str(err)]).encode() + b"\n")
         ended = watch(self._pid, resident, spent=spent, answers=self._answers)
         try:
@@ -407,6 +405,8 @@ class Runner:
         `whole`: peak memory and seconds of a healthy process to count from.
         """
         here, ends = self.build(name), []
+        if CASES[name].format == "savedmodel" and not FORKING:
+            FORKING.append(_forking())
         with contextlib.closing(Forked(here)) as forked:
             for run in CASES[name].runs:
                 ends.append(self._run(here, run, whole, forked))
@@ -466,6 +466,16 @@ class Runner:
             ended = watch(child.pid, base, SECONDS + seconds)
             child.returncode = ended["status"]
         return ended
+
+
+def _forking() -> int:
+    """The number of the process that forks those in which SavedModels run, once it has begun."""
+    from probe.adapters.saved_model.processes import Worker, start_forking
+
+    process, _ = start_forking()
+    with contextlib.closing(Worker(list)) as worker:
+        worker.start()
+    return process.pid
 
 
 def _learn(runner: Runner, formats: Sequence[str]) -> None:
