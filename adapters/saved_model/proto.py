@@ -44,6 +44,8 @@ class SavedFolder:
     path: Path
     graph: Any
     """The MetaGraph that is opened."""
+    graphs: int
+    """How many the file holds."""
     size: int
     """How many bytes the folder's files have."""
 
@@ -67,8 +69,8 @@ class SavedFolder:
 
     @property
     def legacy(self) -> bool:
-        """Whether TensorFlow 1 wrote it: without an object graph."""
-        return not self.graph.objects.nodes
+        """Whether the loader of TensorFlow 1 loads it: without an object graph, or of several."""
+        return self.graphs > 1 or not self.graph.objects.nodes
 
     def signature(self, name: str | None) -> str:
         """The signature of a name, or the served one; BadInput with those that there are."""
@@ -146,7 +148,8 @@ def read(path: Path, trust: bool = False) -> SavedFolder:
             f"{path} has no graph with the tag {_SERVE!r}; its tags: "
             f"{printable.name('; '.join(tags))}"
         )
-    folder = SavedFolder(path, graphs[0], len(data) + _size_of_variables(path / "variables"))
+    size = len(data) + _size_of_variables(path / "variables")
+    folder = SavedFolder(path, graphs[0], len(message.meta_graphs), size)
     _bounded(folder)
     if not trust:
         _refuse_code(folder)
@@ -218,8 +221,8 @@ def _refuse_code(folder: SavedFolder) -> None:
     refuse_operations(folder.path, graph)
     if folder.legacy:
         raise NotTrusted(
-            f"{folder.path} was written by TensorFlow 1, whose loader runs the operations that the "
-            "file names: pass --trust (trust=True) if you trust its author"
+            f"{folder.path} is loaded as the SavedModels of TensorFlow 1 are, whose loader runs "
+            "operations that the file names: pass --trust (trust=True) if you trust its author"
         )
     if folder.graph.assets or any(node.HasField("asset") for node in folder.graph.objects.nodes):
         raise NotTrusted(
