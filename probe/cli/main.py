@@ -103,7 +103,8 @@ def _file(**given: Any) -> None:
 
     Lists the layers of MODEL, or checks one (--layer) or all of them (--all) against NumPy and ONNX
     Runtime. MODEL is a Keras .keras, .h5 or .hdf5 file (QKeras too), a PyTorch .pt, .pth, .pt2 or
-    .safetensors file, a Hugging Face directory, an ONNX .onnx file, or a recording.
+    .safetensors file, a Hugging Face directory, a SavedModel, a .tflite or .onnx file, or a
+    recording (probe record).
 
     \b
       probe model.h5
