@@ -67,9 +67,9 @@ class Gated(nn.Module):
 
 
 CASES = {
-    "activated skip": (Residual, (3, 8), "extra-step", "where add (Add) takes it"),
-    "levels exchanged": (Levels, (2, 2, 9), "swapped-inputs", "are exchanged in concat"),
-    "masked first": (Capped, (2, 6, 8), "moved-step", "is applied to the output of"),
+    "activated skip": (Residual, (3, 8), "extra-step", "where the sum with the input takes it"),
+    "levels exchanged": (Levels, (2, 2, 9), "swapped-inputs", "are exchanged in torch.cat"),
+    "masked first": (Capped, (2, 6, 8), "moved-step", "is applied to the matrix product of"),
 }
 
 
@@ -93,4 +93,5 @@ def test_a_tensor_of_another_output_is_told():
         values = tuple(y.numpy() for y in wrong(torch.from_numpy(x)))
     report = probe.check(model, "", x, expected=values)
     assert report.findings[0].slug == "other-tensor", report
-    assert "skip (MatMul) takes the output of add (Add)" in report.findings[0].claim
+    claim = "skip takes the sum with the input in place of the output of tanh"
+    assert report.findings[0].claim == claim
