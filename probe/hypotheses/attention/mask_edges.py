@@ -315,16 +315,18 @@ def _reaches_softmax(case: Case, ref: Ref) -> bool:
 def _all_changed(
     case: Case, mask: _Mask, ways: Iterable[tuple[str, _Function]]
 ) -> Iterator[Change]:
-    """The masks that these ways make of one, each but once."""
+    """The masks that these ways make of one, each but once, and none that hides nothing: there the
+    mask is left out."""
     seen = {mask.kept.tobytes()}
+    name = tensor_name(case, mask.ref)
+    subject = name if "mask" in name else f"the mask ({name})"
     for words, function in ways:
         kept = np.asarray(function(mask.kept))
-        if (key := kept.tobytes()) not in seen:
+        if (key := kept.tobytes()) not in seen and not kept.all():
             seen.add(key)
             of = partial(_with_kept, kept=kept, high=mask.high, low=mask.low)
             change = next(mapped(case, mask.ref, Map(words, of, False)))
-            name = tensor_name(case, mask.ref)
-            yield replace(change, what=f"the mask ({name}) is {words.removesuffix(',')}")
+            yield replace(change, what=f"{subject} is {words.removesuffix(',')}")
 
 
 def _with_kept(x: np.ndarray, kept: np.ndarray, high: np.generic, low: np.generic) -> np.ndarray:
