@@ -21,6 +21,7 @@ __all__ = [
     "call_name",
     "call_of",
     "input_name",
+    "joined",
     "listed",
     "ordinal",
     "place_name",
@@ -300,17 +301,24 @@ def steps_name(case: Case, positions: Sequence[int]) -> str:
         whole = {other for other in range(len(case.calls)) if case.calls[other] == call}
         module = call and not _site(case, call).function
         names.append(call if module and whole <= held else step_name(case, at))
-    names = list(dict.fromkeys(names))
-    if len(names) > 4:
-        names = [*names[:3], f"{len(names) - 3} more"]
-    return listed(names)
+    return listed(_few(list(dict.fromkeys(names))))
 
 
 def listed(names: Sequence[str]) -> str:
     """The names with their verb."""
     if len(names) == 1:
         return f"{names[0]} {'are' if _plural(names[0]) else 'is'}"
-    return f"{', '.join(names[:-1])} and {names[-1]} are"
+    return f"{joined(names)} are"
+
+
+def joined(names: Sequence[str]) -> str:
+    """Several names: "a, b and c", or "a, b, c and 2 more"."""
+    *before, last = _few(names)
+    return f"{', '.join(before)} and {last}"
+
+
+def _few(names: Sequence[str]) -> Sequence[str]:
+    return names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
 
 
 _PLURAL = {"products", "squares", "keys", "queries", "values", "weights", "scores"}

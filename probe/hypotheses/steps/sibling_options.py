@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from probe.hypotheses.edits.changes import STEPS, Changes
-from probe.hypotheses.edits.step_words import step_name
+from probe.hypotheses.edits.step_words import joined, step_name
 from probe.hypotheses.registry import more
 from probe.ops.base import Elementwise, Op, Rearrangement
 from probe.ops.step import Step, weights_of
@@ -48,24 +48,23 @@ def _exchanged(case: Case) -> Iterator[Change]:
 
 def _of_group(case: Case, group: Sequence[int]) -> Iterator[Change]:
     for first, second in combinations(group, 2):
-        names = f"{step_name(case, first)} and {step_name(case, second)}"
-        yield from _given(
-            case, (first, second), (second, first), f"the options of {names} are exchanged"
-        )
-    every = f"{len(group)} steps such as {step_name(case, group[0])}"
+        pair = first, second
+        yield from _given(case, pair, pair[::-1], "have each other's")
     if len(group) > 2:
         for words, order in (
-            ("those of the step before it", (group[-1], *group[:-1])),
-            ("those of the step behind it", (*group[1:], group[0])),
-            ("those of the step at its place from the end", tuple(group[::-1])),
+            (" of the one before it", (group[-1], *group[:-1])),
+            (" of the one after it", (*group[1:], group[0])),
+            (" of the one at its place from the end", tuple(group[::-1])),
         ):
-            yield from _given(case, group, order, f"each of {every} has {words} as its options")
+            yield from _given(case, group, order, "each have the", words)
     for at in group:
-        words = f"all of {every} have the options of {step_name(case, at)}"
-        yield from _given(case, group, [at] * len(group), words)
+        other = f" of {step_name(case, at)}"
+        yield from _given(case, group, [at] * len(group), "all have the", other)
 
 
-def _given(case: Case, into: Sequence[int], of: Sequence[int], words: str) -> Iterator[Change]:
+def _given(
+    case: Case, into: Sequence[int], of: Sequence[int], have: str, whose: str = ""
+) -> Iterator[Change]:
     """Steps with the options of others."""
     steps: dict[int, Step] = {}
     names: dict[str, None] = {}
@@ -80,8 +79,9 @@ def _given(case: Case, into: Sequence[int], of: Sequence[int], words: str) -> It
         if changed is not mine:
             steps[at] = Step(changed, case.steps[at].sources(at))
     if steps:
-        told = f" ({', '.join(name.replace('_', ' ') for name in names)})" if names else ""
-        yield Change(words + told, "", steps)
+        named = " and ".join(name.replace("_", " ") for name in names) or "activation"
+        every = joined([step_name(case, at) for at in into])
+        yield Change(f"{every} {have} {named}{whose}", "", steps)
 
 
 def _options(op: Op) -> dict[str, Any]:
