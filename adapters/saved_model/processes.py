@@ -55,28 +55,27 @@ class Allowance(NamedTuple):
 # The process that asks.
 
 
-class Forking(NamedTuple):
-    """The process that forks, and what it is asked through."""
-
+class _Forking(NamedTuple):
     process: "subprocess.Popen[bytes]"
     control: socket.socket
 
 
-_forking: list[Forking] = []
+_forking: list[_Forking] = []
 _STARTING = threading.Lock()
 
 
-def start_forking() -> "Forking | None":
-    """The process that forks, started unless it runs; None where there can be none."""
+def start_forking() -> socket.socket | None:
+    """Starts the process that forks, unless it runs; what it is asked through, and None where
+    there can be none."""
     if not _FORKS:
         return None
     with _STARTING:
         if not _forking:
             _forking.append(_started())
-        return _forking[0]
+        return _forking[0].control
 
 
-def _started() -> Forking:
+def _started() -> _Forking:
     ours, theirs = socket.socketpair()
     code = f"from probe.adapters.saved_model.processes import main; main({theirs.fileno()})"
     with theirs:
@@ -94,16 +93,16 @@ def _started() -> Forking:
             pass_fds=(theirs.fileno(),),
         )
     atexit.register(_end, process, ours, os.getpid())
-    return Forking(process, ours)
+    return _Forking(process, ours)
 
 
 def _ask_for_one(descriptors: list[int]) -> None:
     """A fork that answers through these; where the process that forks has ended, of a new one."""
     for _ in range(2):
-        forking = start_forking()
-        assert forking is not None
+        control = start_forking()
+        assert control is not None
         try:
-            socket.send_fds(forking.control, [b"+"], descriptors)
+            socket.send_fds(control, [b"+"], descriptors)
             return
         except OSError:
             _forking.clear()
@@ -134,7 +133,8 @@ class Worker:
     def ask(self, what: str, allowance: Allowance, method: str, *arguments: Any) -> Any:
         """What a method of the object gives. An error of it is raised here; ForwardFailed where it
         crashes or goes beyond what it may take, with ``what`` it is doing, such as "running x"."""
-        self.start()
+        if self._here is None and self._link is None:
+            self._begin()
         if self._here is not None:
             return getattr(self._here, method)(*arguments)
         try:
@@ -146,10 +146,7 @@ class Worker:
             raise _ERRORS[answer["error"]](answer["sentence"])
         return answer["value"]
 
-    def start(self) -> None:
-        """Does nothing where it runs."""
-        if self.runs:
-            return
+    def _begin(self) -> None:
         if start_forking() is None:
             self._here = self._make()
             return

@@ -118,10 +118,10 @@ def strided_slice(
     bounds = zip(begin.constant, end.constant, strides.constant, strict=True)
     for axis, (first, last, step) in enumerate(bounds):
         size, bit = x.shape[axis], 1 << axis
-        end = int(last) + int(first) * offset
+        stop = int(last) + int(first) * offset
         whole = slice(
             None if masks["beginMask"] & bit else int(first),
-            None if masks["endMask"] & bit else end,
+            None if masks["endMask"] & bit else stop,
             int(step),
         )
         if masks["shrinkAxisMask"] & bit:

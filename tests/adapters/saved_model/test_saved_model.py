@@ -153,7 +153,9 @@ def test_keras_against_its_export_and_onnx(tmp_path):
     import tensorflow as tf
 
     function = tf.saved_model.load(str(tmp_path / "export")).signatures["serving_default"]
-    frozen = tf.function(lambda x: function(x), input_signature=function.structured_input_signature[1].values())
+    frozen = tf.function(
+        lambda x: function(x), input_signature=function.structured_input_signature[1].values()
+    )
     tf2onnx.convert.from_function(
         frozen, frozen.input_signature, output_path=str(tmp_path / "net.onnx")
     )
