@@ -31,7 +31,7 @@ def _stepwise(
     cell: Any, call: KerasCall, prefix: str, build: Builder, x: Ref
 ) -> tuple[Ref, Stepwise]:
     at_inference(call)
-    made = _Cell.of(cell, call, prefix)
+    made = _SpikingCell.of(cell, call, prefix)
     return made.received(build, x), lambda part, state: made.step(build, part, state)
 
 
@@ -41,7 +41,7 @@ STEPWISE.update(dict.fromkeys((f"hgq.{name}" for name in _CELLS), _stepwise))
 @describes(*(f"hgq.{name}" for name in _CELLS), arguments=("states",))
 def _cell(layer: Any, call: KerasCall) -> Description:
     at_inference(call)
-    build, cell = Builder(), _Cell.of(layer, call)
+    build, cell = Builder(), _SpikingCell.of(layer, call)
     (state,) = _flat(call.arguments["states"])
     output, after = cell.step(build, cell.received(build, call.arguments["inputs"]), state)
     return Description(
@@ -58,7 +58,7 @@ def _flat(value: Any) -> list[Ref]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Cell:
+class _SpikingCell:
     """A cell's weights, and what its input, output and state go through."""
 
     cell: Any
@@ -70,7 +70,7 @@ class _Cell:
     state: Sequence[ops.Op]
 
     @classmethod
-    def of(cls, cell: Any, call: KerasCall, prefix: str = "") -> "_Cell":
+    def of(cls, cell: Any, call: KerasCall, prefix: str = "") -> "_SpikingCell":
         if described_class(cell, call.watched).__name__ not in _CELLS:
             raise Undescribed(f"its cell {type(cell).__name__} has no description")
         grad = cell.spike_grad

@@ -8,10 +8,10 @@ import numpy as np
 
 from probe.description import Description
 
-__all__ = ["Evaluated", "Operation", "Outline", "Tensor"]
+__all__ = ["Operation", "Outline", "OutlineTensor", "RunResult"]
 
 
-class Tensor(NamedTuple):
+class OutlineTensor(NamedTuple):
     """A tensor of the graph."""
 
     name: str
@@ -27,9 +27,9 @@ class Operation(NamedTuple):
     dtype: str
     """The type that it computes in."""
     parameters: int
-    taken: tuple[Tensor, ...]
+    taken: tuple[OutlineTensor, ...]
     """Those that follow from the model's inputs, each once."""
-    outputs: tuple[Tensor, ...]
+    outputs: tuple[OutlineTensor, ...]
 
 
 class Outline(NamedTuple):
@@ -37,7 +37,7 @@ class Outline(NamedTuple):
 
     version: str
     """TensorFlow's."""
-    inputs: tuple[Tensor, ...]
+    inputs: tuple[OutlineTensor, ...]
     operations: Mapping[str, Operation]
     """By their short names, in the order of the graph."""
     results: tuple[str, ...]
@@ -45,7 +45,7 @@ class Outline(NamedTuple):
     output_names: tuple[str, ...]
 
 
-class Evaluated(NamedTuple):
+class RunResult(NamedTuple):
     """A run."""
 
     values: Mapping[str, np.ndarray]

@@ -17,7 +17,7 @@ _REPEATED = 3
 """From so many lines on that differ in numbers alone the first stands for all."""
 
 
-class _Line(NamedTuple):
+class _ScriptLine(NamedTuple):
     text: str
     """As it stands in the script."""
     shown: str
@@ -46,11 +46,11 @@ def _differing(wrong: Sequence[str], right: Sequence[str]) -> tuple[list[str], l
     return yours, layers
 
 
-def _joined(lines: Sequence[str], script: Sequence[str], other: Sequence[str]) -> list[_Line]:
+def _joined(lines: Sequence[str], script: Sequence[str], other: Sequence[str]) -> list[_ScriptLine]:
     """The lines, each of which that makes what one line takes, and that the other script does not
     know, within that line."""
     names = {_target(line) for line in other}
-    found = [_Line(line, line) for line in lines]
+    found = [_ScriptLine(line, line) for line in lines]
     for line in lines:
         name = _target(line)
         takers = [text for text in script if name and re.search(rf"\b{name}\b", text)]
@@ -59,7 +59,7 @@ def _joined(lines: Sequence[str], script: Sequence[str], other: Sequence[str]) -
         mine = next(at for at, each in enumerate(found) if each.text == line)
         whole = next(at for at, each in enumerate(found) if each.text == takers[1])
         if (shown := _within(found[mine].shown, found[whole].shown, name)) is not None:
-            found[whole] = _Line(takers[1], shown)
+            found[whole] = _ScriptLine(takers[1], shown)
             del found[mine]
     return found
 
@@ -81,7 +81,9 @@ def _within(line: str, taker: str, name: str) -> str | None:
     return whole if len(whole) <= _WIDE else None
 
 
-def _paired(yours: Sequence[_Line], layers: Sequence[_Line]) -> Iterator[tuple[str, str]]:
+def _paired(
+    yours: Sequence[_ScriptLine], layers: Sequence[_ScriptLine]
+) -> Iterator[tuple[str, str]]:
     left = list(layers)
     for line in yours:
         target = _targets(line.text)

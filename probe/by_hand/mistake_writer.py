@@ -201,12 +201,10 @@ class MistakeWriter(HandWriter):
 
     def _step_value(self, value: Value, output: int) -> Value:
         place = self._counterparts.steps.get(self.position)
-        own = (
-            self._layer.orders.get((place, output), value.order)
-            if place is not None
-            else value.order
-        )
-        return super()._step_value(_laid(value, own), output)
+        if place is not None:
+            own = self._layer.orders.get((place, output), value.order)
+            value = _laid(value, own)
+        return super()._step_value(value, output)
 
     def _of(self, ref: Ref) -> Value:
         value = super()._of(ref)
