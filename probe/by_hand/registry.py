@@ -30,6 +30,10 @@ _FILES = {
         "Lookup OneHot ScatterElements ScatterND SingularValues Trilu"
     ),
     "group_norm": "GroupNormalization LRN LpNormalization RMSNormalization",
+    "integer_codes": (
+        "DivideRounded IntegerConv IntegerConvTranspose IntegerMatMul QuantizeFloat Requantize "
+        "ScaleInFloat32 SubtractZeroPoint"
+    ),
     "logic": " ".join(
         [
             "And Not",
@@ -75,7 +79,16 @@ _FILES = {
 """The ops that each file of ``probe.by_hand.writers`` writes; it is imported for the first."""
 _HOMES = {name: file for file, names in _FILES.items() for name in names.split()}
 
-LEFT_OUT = {"Recomputed": "is a function of the user's own"}
+LEFT_OUT = {
+    "DynamicInput": "has a range of its own for each slice",
+    "FunctionOfCodes": "is a table of 256 codes that a kernel fills",
+    "HardSwishOfCodes": "is a chain of ten roundings in 16 bits",
+    "IntegerLSTM": "has functions in fixed point in every step",
+    "InterpolatedFunction": "is a table of 513 entries with lines between",
+    "InterpolatedSoftmax": "is made of two tables of 513 entries with lines between",
+    "Recomputed": "is a function of the user's own",
+    "SoftmaxOfCodes": "is a table of powers, or series in fixed point",
+}
 """The ops that are not written, and why."""
 
 _WRITERS: dict[type["Op"], WriteOp] = {}
