@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probe.evaluation.added_biases import with_bias_first
 from probe.numerics.blocks import places
 from probe.numerics.precision import UNBOUNDED, Precision, of_storing
 from probe.numerics.sum_error import LOOK_BLOCK_TERMS, of_partial_sums, of_sums
@@ -76,9 +77,13 @@ def allowances(
             if sums is not None and where is None:
                 of = Evaluated(operands, slacks, values[position])
                 kept = _kept(step.op, position, of, precision, sums)
-            carried.append(
-                carry(step.op, operands, slacks, values[position], precision, grids, where, kept)
+            bounds = carry(
+                step.op, operands, slacks, values[position], precision, grids, where, kept
             )
+            more = with_bias_first(steps, position, inputs, values, precision)
+            if more is not None and bounds[0] is not None:
+                bounds = (bounds[0] + more, *bounds[1:])
+            carried.append(bounds)
     return tuple(
         np.zeros(y.shape) if slack is None else slack
         for y, slack in zip(values[-1], carried[-1], strict=True)
