@@ -22,8 +22,13 @@ from probe.process.extras import install
 
 __all__ = ["list_file", "open_model", "weight_files", "weights_alone"]
 
-_EXTRAS = {".saved_model": "keras"} | {
-    name: name[1:] for name in (".gguf", ".keras", ".tflite", ".torch", ".transformers")
+_EXTRAS = {
+    ".gguf": "gguf",
+    ".keras": "keras",
+    ".saved_model": "keras",
+    ".tflite": "tflite",
+    ".torch": "torch",
+    ".transformers": "transformers",
 }
 """Adapter -> the extra that installs its framework."""
 
@@ -184,7 +189,7 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     # field.
     (rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", ".onnx"),
     # SavedModel: field 1 is the schema version, 1; then the graphs.
-    (rb"\x08\x01\x12", f"the graph of a SavedModel, which is not supported: {_SAVE}"),
+    (rb"\x08\x01\x12", "the graph of a SavedModel: give its folder"),
     (rb"\x93NUMPY", "a NumPy array and no model: give it with --input (x= in Python)"),
     (
         rb"version https://git-lfs",

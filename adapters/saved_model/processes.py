@@ -38,8 +38,10 @@ __all__ = ["Allowance", "Worker", "start_forking"]
 _FORKS = sys.platform != "win32" and hasattr(os, "fork") and hasattr(socket, "send_fds")
 _ERRORS = {cls.__name__: cls for cls in (BadInput, CannotOpen, ForwardFailed, NotTrusted)}
 _OUT_OF_MEMORY = 3
-_WAITED, _BUSY = 5.0, 0.05
-"""As in ``probe.process.limited_child``."""
+_RESTING, _BUSY = 3.0, 0.05
+"""Seconds in which a process that all threads of sleep takes less than so many of processor time
+is waited for no longer: TensorFlow waits many times 10 s for memory that it is not given. One that
+a busy machine keeps from running does not sleep."""
 _LENGTH = struct.Struct("<Q")
 _THREADS = (os.cpu_count() or 1) << 25
 """What the stacks of TensorFlow's threads may take."""
@@ -168,29 +170,28 @@ class Worker:
         number, connection, ended = self._link
         with suppress(BrokenPipeError, ConnectionResetError):  # how it ended is read below
             _send(connection, pickle.dumps((request, allowance)))
-        status, idle = b"", False
-        received, until, used = bytearray(), time.monotonic() + _WAITED * allowance.seconds, 0.0
+        status, received, rest = b"", bytearray(), _Rest(number)
         with selectors.DefaultSelector() as selector:
             selector.register(connection, selectors.EVENT_READ)
             selector.register(ended, selectors.EVENT_READ)
-            while not (status or idle):
+            while not status:
                 ready = {key.fd for key, _ in selector.select(MOMENT)}
                 if connection.fileno() in ready:
-                    piece = connection.recv(1 << 20)
-                    received += piece
+                    received += (piece := _piece(connection))
                     if len(received) >= 8 and len(received) == 8 + _LENGTH.unpack(received[:8])[0]:
                         return pickle.loads(memoryview(received)[8:])
                     if not piece:
                         selector.unregister(connection)
                 elif ended in ready:
                     status = os.read(ended, 64) or b"0"
-                elif time.monotonic() >= until:
-                    before, used = used, processor_time(number)
-                    idle = used - before < _BUSY * allowance.seconds
-                    until = time.monotonic() + _WAITED * allowance.seconds
+                elif math.isfinite(allowance.seconds) and rest.lasts():
+                    raise ForwardFailed(
+                        f"{what} waits for what does not come, or for more than "
+                        f"{int(allowance.memory) >> 20:,} MiB of memory"
+                    )
                 stop_here()
         memory, seconds = allowance
-        raise ForwardFailed(f"{what} {exceeded(int(status or 0), idle, memory, seconds, True)}")
+        raise ForwardFailed(f"{what} {exceeded(int(status), False, memory, seconds, True)}")
 
     def close(self) -> None:
         """Ends the process; asked again, another one is started."""
@@ -200,6 +201,41 @@ class Worker:
             self._link = None
 
     __del__ = close
+
+
+class _Rest:
+    """How long a process has slept."""
+
+    def __init__(self, number: int) -> None:
+        self._number, self._since, self._used = number, 0.0, math.inf
+
+    def lasts(self) -> bool:
+        """Whether it did nothing for some seconds; to be asked some times a second."""
+        used = processor_time(self._number) if self._number else math.inf
+        if not used - self._used < _BUSY or not _sleeps(self._number):
+            self._since, self._used = time.monotonic(), used
+        return time.monotonic() - self._since > _RESTING
+
+
+def _sleeps(number: int) -> bool:
+    """Whether no thread of a process runs, waits for a processor, or for a disk; False where that
+    is not known."""
+    try:
+        stats = [
+            (task / "stat").read_text(encoding="utf-8")
+            for task in Path(f"/proc/{number}/task").iterdir()
+        ]
+    except OSError:
+        return False
+    return all(stat.rpartition(")")[2].split()[0] == "S" for stat in stats)
+
+
+def _piece(connection: socket.socket) -> bytes:
+    """What there is to read; nothing where the other side has ended."""
+    try:
+        return connection.recv(1 << 20)
+    except ConnectionResetError:
+        return b""
 
 
 def _send(connection: socket.socket, content: bytes) -> None:

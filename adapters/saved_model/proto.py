@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from probe import printable
 from probe.errors import BadInput, CannotOpen, NotTrusted
-from probe.files.regular_file import is_file, is_folder, open_file, read_file
+from probe.files.regular_file import exists, is_file, is_folder, open_file, read_file
 from probe.files.size_limits import held
 from probe.listing import Layer
 
@@ -130,10 +130,17 @@ def _behind(nodes: Mapping[str, Any], outputs: list[str]) -> Iterator[tuple[str,
 def read(path: Path, trust: bool = False) -> SavedFolder:
     """The folder, with all that loading it would do looked at; CannotOpen where it is damaged,
     NotTrusted where it may do more than compute, and ``trust`` is not given."""
-    if not is_file(path / GRAPH):
+    if not exists(path / GRAPH):
         raise CannotOpen(
             f"{path} holds its graph as text (saved_model.pbtxt), which is not read: save it again"
         )
+    for name in (GRAPH, "fingerprint.pb"):
+        if (path / name).is_symlink():
+            raise CannotOpen(
+                f"{path / name} is a link, which is not followed: copy the file itself"
+            )
+        if exists(path / name) and not is_file(path / name):
+            raise CannotOpen(f"{path / name} is no file")
     data = read_file(path / GRAPH, "the graph of a SavedModel", _LARGEST, CannotOpen)
     try:
         message = saved_model(data)

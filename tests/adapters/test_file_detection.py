@@ -161,8 +161,8 @@ def test_hdf5_of_something_else(tmp_path):
 
 def test_saved_model_folder(tmp_path):
     tensorflow.saved_model.save(tensorflow.Module(), str(tmp_path / "saved"))
-    sentence(tmp_path / "saved", "SavedModel folder", "model.save('model.keras')")
-    sentence(tmp_path / "saved" / "saved_model.pb", "SavedModel", "model.save('model.keras')")
+    sentence(tmp_path / "saved", "has no signature", "signatures=")
+    sentence(tmp_path / "saved" / "saved_model.pb", "SavedModel", "give its folder")
 
 
 def test_onnx_of_any_producer(tmp_path):

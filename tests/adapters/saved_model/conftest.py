@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from own_seed import RNG
 
 
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory):
     """A folder with a SavedModel of each kind by its name."""
-    import tensorflow as tf
-
     root = tmp_path_factory.mktemp("saved")
 
     class Net(tf.Module):
