@@ -81,7 +81,7 @@ def rounding(kernel: EngineKernel, operator: str, dtype: str) -> str:
     known = "" if row is None else row[kernel.family]
     if not known:
         raise Undescribed(
-            f"the rounding of {operator} of {dtype} codes in the {kernel.family} kernels has no "
+            f"the rounding of {operator} of {dtype} in the {kernel.family} kernels has no "
             f"description"
         )
     return known
