@@ -130,7 +130,9 @@ class UnknownLayer(ProbeError):
 
     def __init__(self, wanted: str, names: Iterable[str]):
         names = [name for name in names if name]
-        if near := _near(wanted, names):
+        if wanted == "(root)":
+            hint = 'the whole model is --layer ""'
+        elif near := _near(wanted, names):
             *others, last = map(repr, near)
             hint = f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
         else:

@@ -134,7 +134,10 @@ def asked_by(marker: pytest.Mark, test: Path, config: pytest.Config, kept: dict[
     unknown = marker.kwargs.keys() - {*_OPENING, *_CHECKING}
     if len(marker.args) != 1 or unknown:
         known = ", ".join((*_CHECKING, *_OPENING))
-        pytest.fail(f"the mark probe takes a model's file and the options {known}", pytrace=False)
+        surplus = f"; it has no {sorted(unknown)[0]}" if unknown else ""
+        pytest.fail(
+            f"the mark probe takes a model's file and the options {known}{surplus}", pytrace=False
+        )
     given = {name: value for name, value in marker.kwargs.items() if value is not None}
     for name, value in {"model": marker.args[0], **given}.items():
         fits, words = _VALUES[name]

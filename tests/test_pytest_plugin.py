@@ -258,6 +258,7 @@ def test_layers(layer, key):
     [
         ('"missing.onnx"', "there is no file"),
         ('"net.onnx", inputs="x.npy"', "takes a model's file and the options input, against"),
+        ('"net.onnx", inputs="x.npy"', "; it has no inputs"),
         ('"net.onnx", input="y.npy"', "there is no file"),
         ('"net.onnx", layers=["bias", "dens"]', "no layer 'dens'; did you mean 'dense'?"),
         ('"x.npy"', "is a NumPy array and no model"),

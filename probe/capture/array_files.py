@@ -33,6 +33,9 @@ _AXES = 64
 """As many as NumPy's arrays have."""
 
 
+_POINTER = b"version https://git-lfs"
+
+
 def array(
     path: str, dtype: str | None = None, links: bool = True
 ) -> np.ndarray | dict[str, np.ndarray]:
@@ -51,6 +54,11 @@ def array(
                 return _numbers(file, path)
             if path.endswith(".bin"):
                 return _bytes(file, size, path, dtype)
+            if file.read(len(_POINTER)) == _POINTER:
+                raise BadInput(
+                    f"{path} is a Git LFS pointer, not the file itself: run git lfs pull"
+                )
+            file.seek(0)
             if file.read(4) in (b"PK\3\4", b"PK\5\6"):  # the latter where it holds nothing
                 return _archive(file, path, size)
             file.seek(0)

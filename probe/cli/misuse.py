@@ -1,6 +1,7 @@
 """What is said of a command line that lacks a word, or has one too many."""
 
 import re
+import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -70,6 +71,9 @@ def _as_typed(parameter: click.Parameter) -> str:
 def _meant(option: str, command: click.Command) -> str:
     """The option that may have been meant; of a comparison those of both sides."""
     known = [name for param in command.params for name in param.opts if name.startswith("--")]
+    typed = next((f"-{word}" for word in sys.argv[1:] if f"-{word.partition('=')[0]}" in known), "")
+    if typed and not option.startswith("--"):  # click reads -layer as -l -a -y and so on
+        return f"; did you mean {typed.partition('=')[0]}?"
     sides = [name for name in known if name[4:] == option[2:] and name[3:4] == "-"]
     near = sides or get_close_matches(option.lower(), known, n=1, cutoff=0.6)
     return f"; did you mean {' or '.join(near)}?" if near else ""

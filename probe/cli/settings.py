@@ -119,9 +119,19 @@ def _settings(model: str) -> tuple[str, dict[str, Any]]:
         for pattern, table in tables.items():
             if not isinstance(table, Mapping):
                 raise BadInput(f'{name}: settings stand in a table for a model, ["{pattern}"]')
+            if inside := next((key for key, value in table.items() if _is_table(key, value)), ""):
+                raise BadInput(
+                    f"{name}: TOML parts names at their dots: write the table as "
+                    f'["{pattern}.{inside}"], in quotes'
+                )
             if _matches(model, pattern):
                 return name, dict(_options(name, pattern, table))
     return "", {}
+
+
+def _is_table(key: str, value: Any) -> bool:
+    """Whether an entry is no option, but a table: what stands behind the dot of a file's name."""
+    return isinstance(value, Mapping) and key not in ("arg", "args")
 
 
 def _brought_along(name: str, model: str) -> bool:

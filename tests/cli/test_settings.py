@@ -73,6 +73,7 @@ def test_the_command_line_comes_first(probe, project):
     ("text", "words"),
     [
         ("shape = 3", 'probe.toml: settings stand in a table for a model, ["shape"]'),
+        ("[models.net.pt]\nshape = [1]", 'write the table as ["models.net"], in quotes'),
         ('["*"]\nshape = [1, "2"]', 'shape of ["*"] is a shape such as [1, 3, 224, 224], or'),
         ('["*"]\nfactories = "x"', "unknown setting 'factories'; there are factory, import, input"),
         ('["*"]\nimport = 3', 'import of ["*"] is a module, or a list of them; you gave 3'),
