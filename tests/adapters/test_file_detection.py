@@ -161,7 +161,7 @@ def test_hdf5_of_something_else(tmp_path):
 
 def test_saved_model_folder(tmp_path):
     tensorflow.saved_model.save(tensorflow.Module(), str(tmp_path / "saved"))
-    sentence(tmp_path / "saved", "has no signature", "signatures=")
+    sentence(tmp_path / "saved", "has no signature", "signatures=", touch=True)
     sentence(tmp_path / "saved" / "saved_model.pb", "SavedModel", "give its folder")
 
 
