@@ -18,8 +18,10 @@ from probe.by_hand.syntax import refuse_foreign
 from probe.by_hand.writer import written
 from probe.errors import BadInput
 
-__all__ = ["TriedScript", "holds", "tried"]
+__all__ = ["OVERFLOWS", "TriedScript", "holds", "tried"]
 
+OVERFLOWS = "the layer's own type of floats overflows, and float64 does not"
+"""Why a statement that holds otherwise is not written."""
 _SHARE = 1e-9
 """How far a value may lie from NumPy's, as a share of the largest."""
 _MOST = 1000
@@ -135,8 +137,13 @@ def _hold(
         array = array.transpose(named.order)
     if array.shape != exact.shape:
         raise _Fault(step, f"the statement gives the shape {array.shape}, not {exact.shape}")
-    if not _close(array, exact, share):
-        raise _Fault(step, "the statement gives other values than NumPy")
+    if _close(array, exact, share):
+        return
+    if array.dtype.kind == exact.dtype.kind == "f":
+        infinite = np.isinf(exact) & (np.sign(array) == np.sign(exact))
+        if _close(np.where(infinite, exact, array), exact, share):
+            raise _Fault(step, OVERFLOWS)
+    raise _Fault(step, "the statement gives other values than NumPy")
 
 
 def _close(array: np.ndarray, exact: np.ndarray, share: float) -> bool:

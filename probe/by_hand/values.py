@@ -9,7 +9,17 @@ import numpy as np
 
 __all__ = [
     *("ATOM", "POWER", "PRODUCT", "SUM", "TEST"),
-    *("Value", "as_tuple", "bracketed", "commented", "composed", "joined", "listed", "number"),
+    *(
+        "Value",
+        "array_text",
+        "as_tuple",
+        "bracketed",
+        "commented",
+        "composed",
+        "joined",
+        "listed",
+        "number",
+    ),
     *("shape_words", "sizes_of"),
 ]
 
@@ -116,6 +126,19 @@ def sizes_of(shape: Sequence[int]) -> str:
 def listed(numbers: Iterable[float]) -> str:
     """A list of numbers."""
     return f"[{', '.join(number(value) for value in numbers)}]"
+
+
+def array_text(array: np.ndarray) -> str:
+    """An array of one axis in digits, floats in float64."""
+    if array.dtype.kind == "f":
+        texts = [number(value) for value in array]
+        if any(text.startswith("np.float32(") for text in texts):
+            digits = ", ".join(str(value) for value in array.astype(np.float32))
+            narrow = f"np.array([{digits}], np.float32).astype(float)"
+            if np.array_equal(array.astype(np.float32), array):
+                return narrow
+            return f"np.array([{', '.join(texts)}], float)"
+    return f"np.array({listed(array)})"
 
 
 def shape_words(shape: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ from probe.by_hand.names import Names, identifier, words
 from probe.by_hand.plan import Plan
 from probe.by_hand.registry import Unwritten, writer_of
 from probe.by_hand.script import Computation, HandScript, NamedValue, Statement
-from probe.by_hand.values import ATOM, Order, Value, as_tuple, commented, joined, listed, number
+from probe.by_hand.values import ATOM, Order, Value, array_text, as_tuple, commented, joined, number
 from probe.by_hand.weights import WeightNames
 from probe.errors import absorbed
 from probe.ops.base import Op
@@ -94,7 +94,7 @@ class HandWriter:
         if array.ndim == 0:
             return Value(number(array.item()), ())
         if array.ndim == 1 and 0 < array.size <= _WRITTEN_OUT and array.dtype.kind in "biuf":
-            return Value(f"np.array({listed(array)})", array.shape)
+            return Value(array_text(array), array.shape)
         name = self._new(("constant", self.position, hint), hint)
         self._load(name, f"constant:{name}", array, "a constant of the layer")
         return Value(name, array.shape)

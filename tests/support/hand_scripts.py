@@ -7,9 +7,10 @@ import numpy as np
 from probe.by_hand.script import Computation
 from probe.by_hand.script_file import body
 from probe.by_hand.syntax import refuse_foreign
-from probe.by_hand.trial import tried
+from probe.by_hand.trial import OVERFLOWS, tried
 from probe.by_hand.writer import written
 from probe.description import Ref, Step
+from probe.errors import BadInput
 from probe.evaluation.numpy_reference import recompute
 
 __all__ = ["computation", "unwritten", "wrong"]
@@ -30,7 +31,10 @@ def unwritten(made):
 
 def wrong(made):
     """What is written and does not hold: an empty list where all does."""
-    script = tried(made).script
+    try:
+        script = tried(made).script
+    except BadInput as refused:
+        return [] if OVERFLOWS in str(refused) else [str(refused)]
     before = written(made).stored
     refuse_foreign(ast.parse(body(script)))
-    return [why for step, why in script.stored.items() if step not in before]
+    return [why for step, why in script.stored.items() if step not in before and why != OVERFLOWS]

@@ -1,10 +1,14 @@
 """Quantisers of PyTorch, ONNX, TensorFlow and Brevitas: a scale, a zero point, and ends."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
-from probe.by_hand.values import ATOM, PRODUCT, Value, number
+from probe.by_hand.values import ATOM, PRODUCT, SUM, Value, number
 from probe.by_hand.writer import HandWriter
 from probe.by_hand.writers.along_axis import over
 from probe.by_hand.writers.quantizers import operands
@@ -63,12 +67,24 @@ def _int_quantize(op: ops.IntQuantize, w: HandWriter, x: Value) -> Value:
         raise Unwritten("negative halves rounded up")
     size, zero = op.before or (op.size, op.zero_point)
     x, at = operands(w, x, scale=size, zero_point=zero, after=op.size, zero_after=op.zero_point)
-    share = f"{x.at(PRODUCT)} / {at['scale']}{_plus(at['zero_point'])}"
+    wide = replace(op, **{name: _float64(getattr(op, name)) for name in _SIZES})
+    share = _quotient(w, x, at["scale"], at["zero_point"], op.f, wide.f).text
     codes = _INT_ROUNDINGS[op.rounding].replace("{p}", share)
     levels = f"np.clip({codes}, {op.low}, {op.high})"
     if at["zero_after"] != "0":
         levels = f"({levels} - {at['zero_after']})"
     return w.result(f"{levels} * {at['after']}", PRODUCT, x.order)
+
+
+_SIZES = ("size", "zero_point", "before")
+
+
+def _float64(part: Any) -> Any:
+    if part is None:
+        return None
+    if isinstance(part, tuple):
+        return tuple(map(_float64, part))
+    return np.asarray(part, np.float64)
 
 
 @writes(ops.SignQuantize)
@@ -112,27 +128,57 @@ def _dynamic_quantize_linear(
 
 @writes(ops.Float8)
 def _float8(op: ops.Float8, w: HandWriter, x: Value) -> Value:
-    size = "" if op.size == 1 else f" / {number(op.size)}"
-    inside = w.let("inside", Value(f"np.clip({x.text}{size}, -448, 448)", x.shape, x.order))
-    exponent = f"np.maximum(np.frexp({inside.text})[1] - 1, -6)"
-    step = w.let(
-        "step", Value(f"np.exp2({exponent} - 3.0)", x.shape, x.order), "3 bits behind the first"
-    )
-    text = f"np.round({inside.text} / {step.text}) * {step.text}"
+    of, size = op.numbers, "" if op.size == 1 else f" / {number(op.size)}"
+    most = number(of.largest)
+    text = f"{x.at(PRODUCT)}{size}"
+    if op.saturates:
+        text = f"np.clip({text}, -{most}, {most})"
+    inside = w.let("inside", Value(text, x.shape, x.order))
+    exponent = f"np.maximum(np.frexp({inside.text})[1] - 1, {of.lowest})"
+    words = f"{of.fraction} bits behind the first"
+    step = w.let("step", Value(f"np.exp2({exponent} - {of.fraction}.0)", x.shape, x.order), words)
+    text, level = f"np.round({inside.text} / {step.text}) * {step.text}", PRODUCT
+    if not op.saturates:
+        near = w.let("rounded", Value(text, x.shape, x.order)).text
+        beyond = f"np.copysign({number(of.beyond)}, {near})"
+        text, level = f"np.where(np.abs({near}) > {most}, {beyond}, {near})", ATOM
     if size:
-        text += f" * {number(op.size)}"
-    return w.result(text, PRODUCT, x.order)
+        text, level = f"{text} * {number(op.size)}", PRODUCT
+    return w.result(text, level, x.order)
 
 
 @writes(ops.FloatQuantize)
 def _float_quantize(op: ops.FloatQuantize, w: HandWriter, x: Value) -> Value:
+    wide = replace(op, size=np.asarray(op.size, np.float64))
     x, at = operands(w, x, scale=op.size)
-    ratio = w.let("ratio", Value(f"{x.at(PRODUCT)} / {at['scale']}", x.shape, x.order))
+    share = _quotient(w, x, at["scale"], "0", op.f, wide.f)
+    ratio = w.let("ratio", share)
     exponent = f"np.frexp({ratio.text})[1] - 1.0 - {op.mantissa}"
     step = w.let("step", Value(f"np.exp2(np.maximum({exponent}, {op.lowest}))", x.shape, x.order))
     floats = f"np.round({ratio.text} / {step.text}) * {step.text}"
     text = f"np.clip({floats}, {number(op.low)}, {number(op.high)}) * {at['scale']}"
     return w.result(text, PRODUCT, x.order)
+
+
+def _quotient(
+    w: HandWriter,
+    x: Value,
+    scale: str,
+    zero: str,
+    f: Callable[[np.ndarray], np.ndarray],
+    wide: Callable[[np.ndarray], np.ndarray],
+) -> Value:
+    """x / scale + zero: as float32 rounds it where it holds the number, if that tells."""
+    (ref, *_) = w.computation.steps[w.position].sources(w.position)
+    array = ref.of(w.computation.inputs, w.computation.values).astype(np.float64)
+    text = f"{x.at(PRODUCT)} / {scale}{_plus(zero)}"
+    if np.array_equal(f(array), wide(array), equal_nan=True):
+        return Value(text, x.shape, x.order, PRODUCT if zero == "0" else SUM)
+    x = w.named("values", x)
+    narrow = w.let("narrow", Value(f"np.float32({x.text})", x.shape, x.order)).text
+    share = f"{narrow} / np.float32({scale}){'' if zero == '0' else f' + np.float32({zero})'}"
+    text = f"np.where({narrow} == {x.text}, {share}, {x.text} / {scale}{_plus(zero)})"
+    return w.let("share", Value(text, x.shape, x.order), "as float32 rounds it")
 
 
 @writes(ops.MiniFloat)

@@ -106,7 +106,7 @@ class AbsMaxQuantize(Op):
         return Contributions((Terms(np.array([at], int)),), (Stage(words, value),))
 
 
-class _Format(NamedTuple):
+class Float8Format(NamedTuple):
     """A type of eight bits: how many of them the fraction has, the exponent of its smallest normal
     number, its largest number, what is beyond it and from where on, and its number in
     onnx.TensorProto.
@@ -124,12 +124,15 @@ class _Format(NamedTuple):
     code: int
 
 
+_LIMIT = float(np.nextafter(np.float32(464), 512))
 _FORMATS = {
     # half of a step above an even number, 448, is still rounded to it
-    "float8_e4m3fn": _Format(3, -6, 448.0, math.nan, float(np.nextafter(np.float32(464), 512)), 17),
-    "float8_e4m3fnuz": _Format(3, -7, 240.0, math.nan, 248.0, 18),
-    "float8_e5m2": _Format(2, -14, 57344.0, math.inf, 61440.0, 19),
-    "float8_e5m2fnuz": _Format(2, -15, 57344.0, math.nan, 61440.0, 20),
+    "float8_e4m3fn": Float8Format(
+        3, -6, 448.0, math.nan, _LIMIT, 17
+    ),
+    "float8_e4m3fnuz": Float8Format(3, -7, 240.0, math.nan, 248.0, 18),
+    "float8_e5m2": Float8Format(2, -14, 57344.0, math.inf, 61440.0, 19),
+    "float8_e5m2fnuz": Float8Format(2, -15, 57344.0, math.nan, 61440.0, 20),
 }
 FLOAT8_TYPES = frozenset(_FORMATS)
 """The types of eight bits, by NumPy's names of them."""
@@ -154,8 +157,13 @@ class Float8(Elementwise):
         words = f"the input to {self.kind.replace('_', ' ')}"
         return f"{words}, in units of {self.size:g}" if self.size != 1 else words
 
+    @property
+    def numbers(self) -> Float8Format:
+        """The numbers of the type."""
+        return _FORMATS[self.kind]
+
     def f(self, x: np.ndarray) -> np.ndarray:
-        of = _FORMATS[self.kind]
+        of = self.numbers
         inside = x / x.dtype.type(self.size)
         if self.saturates:
             inside = np.clip(inside, -of.largest, of.largest)
@@ -171,7 +179,7 @@ class Float8(Elementwise):
         return (spread(self.f, x, y, moved) + 2 * precision.unit * np.abs(y) + precision.tiny,)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        of, size = _FORMATS[self.kind], graph.const(self.size)
+        of, size = self.numbers, graph.const(self.size)
         scaled = graph.op("Div", inputs[0], size)
         bounds = graph.const(-of.largest), graph.const(of.largest)
         narrow = graph.op("Cast", graph.op("Clip", scaled, *bounds), to=of.code)
