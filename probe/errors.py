@@ -131,7 +131,7 @@ class UnknownLayer(ProbeError):
     def __init__(self, wanted: str, names: Iterable[str]):
         names = [name for name in names if name]
         if wanted == "(root)":
-            hint = 'the whole model is --layer ""'
+            hint = 'the whole model is --layer "" (probe.check(model, ""))'
         elif near := _near(wanted, names):
             *others, last = map(repr, near)
             hint = f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"

@@ -150,6 +150,7 @@ class Writer:
             outputs=(),
             description=None,
             alone=None,
+            again=None,
             changed=None,
             constants=None,
         )
@@ -239,7 +240,9 @@ class Writer:
 
     def _entry(self, capture: Capture) -> dict[str, Any]:
         """A call as data; one whose description or arrays have no form in a file says so."""
-        plain = replace(capture, alone=None, constants=None, unseen=None, changed=None, held=None)
+        # What calls the model is left out.
+        plain = replace(capture, alone=None, again=None, constants=None, unseen=None)
+        plain = replace(plain, changed=None, held=None)
         try:
             data = self._captured(plain)
         except Undescribed as error:
