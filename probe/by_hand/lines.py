@@ -38,7 +38,7 @@ def mistake_lines(layer: Computation, mistaken: Computation) -> MistakeLines:
     if not 0 < len(pairs) <= _MOST or "load(" in text or _names_more(text, wrong, healthy):
         return ()
     if _size(layer) + _size(mistaken) <= _TRIED:
-        if not (holds(layer, healthy) and holds(mistaken, wrong, _FITTED)):
+        if not (holds(layer, healthy, _FITTED) and holds(mistaken, wrong, _FITTED)):
             return ()
     return pairs
 

@@ -81,10 +81,15 @@ def told(script: HandScript, mistake: Sequence[tuple[str, str]]) -> HandScript:
     """The script with what yours does in the comments of the lines that it does otherwise."""
     left = [pair for pair in _in_names_of(script, mistake) if pair[0] or pair[1]]
 
+    own = [line.strip() for line in _all_lines((*script.loads, *script.statements))]
+
     def with_comment(statement: Statement) -> Statement:
         comments = []
         for pair in left[:]:
-            if pair[1] in [line.strip() for line in statement.lines]:
+            lines = [line.strip() for line in statement.lines]
+            target = _assigned(pair[1])
+            alike = pair[1] not in own and target and target in map(_assigned, lines)
+            if pair[1] in lines or alike:
                 left.remove(pair)
                 comments.append(f"yours: {pair[0] or 'no such line'}")
         return replace(statement, beside="; ".join(comments))
@@ -97,6 +102,12 @@ def told(script: HandScript, mistake: Sequence[tuple[str, str]]) -> HandScript:
         last = statements[-1]
         statements[-1] = replace(last, beside="; ".join(filter(None, (last.beside, more))))
     return replace(script, loads=loads, statements=tuple(statements))
+
+
+def _assigned(line: str) -> str | None:
+    """What a line assigns; None where it assigns nothing."""
+    target, assigned, _ = line.partition(" = ")
+    return target if assigned else None
 
 
 def _in_names_of(script: HandScript, mistake: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

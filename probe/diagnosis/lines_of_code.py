@@ -1,7 +1,7 @@
 """A mistake that was found as lines of the layer's script: what yours does, what it should do."""
 
 import difflib
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -12,6 +12,7 @@ from probe.by_hand.script import Computation
 from probe.description.description import Site
 from probe.diagnosis.recomposed import recomposed
 from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.attention.whole_rotations import by_tables, with_whole_rotations
 from probe.ops import Add, Conv, ConvTranspose, MatMul, Parameter
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case
@@ -32,22 +33,49 @@ def lines_of(case: Case, edit: Edit) -> MistakeLines:
         return ()
     try:
         steps, apart = recomposed(case, edit.steps)
-        layers = [_layer(own) for own in dict.fromkeys((case, apart))]
-        found = [lines for layer in layers if (lines := _lines(layer, steps, edit.inputs))]
-        return min(found, key=_length, default=())
+        pairs = [(_layer(own), steps) for own in dict.fromkeys((case, apart))]
+        pairs += _with_whole_rotations(case, pairs[0][0], steps)
+        found = [_lines(layer, edited, edit.inputs) for layer, edited in pairs]
+        return min(filter(None, found), key=_length, default=())
     except Exception as error:
         refused(error)
         return ()
 
 
+def _with_whole_rotations(
+    case: Case, layer: Computation, steps: Steps
+) -> Iterator[tuple[Computation, Steps]]:
+    """The layer and the edited steps with rotary embeddings as one op each: by the cosines and
+    sines that are inputs, or by angles."""
+    whole, places = with_whole_rotations(case, steps)
+    if not places:
+        return
+    made = _edited(layer, whole, case.inputs)
+    if layer.sites and len(layer.steps) == len(case.steps):
+        own = zip(made.steps, made.sites, strict=True)
+        sites = [
+            layer.sites[places[id(step.op)]] if id(step.op) in places else site
+            for step, site in own
+        ]
+        made = replace(made, sites=tuple(sites))
+    named, edited = by_tables(whole, case.inputs), by_tables(steps, case.inputs)
+    if named is None or edited is None:
+        yield made, steps
+    else:
+        yield replace(made, steps=named, values=recompute(named, case.inputs)), edited
+
+
 def _lines(layer: Computation, steps: Steps, inputs: Sequence[np.ndarray]) -> MistakeLines:
     """Those in which the steps of an edit differ from a layer."""
+    return mistake_lines(layer, _edited(layer, steps, inputs))
+
+
+def _edited(layer: Computation, steps: Steps, inputs: Sequence[np.ndarray]) -> Computation:
+    """A layer with other steps or inputs."""
     steps = _rejoined(_opened(steps), tuple(layer.steps))
     values = recompute(steps, inputs)
     sites = _sites_of(layer, steps)
-    return mistake_lines(
-        layer, replace(layer, steps=steps, inputs=inputs, values=values, sites=sites)
-    )
+    return replace(layer, steps=steps, inputs=inputs, values=values, sites=sites)
 
 
 def _length(lines: MistakeLines) -> tuple[int, int]:

@@ -289,3 +289,28 @@ def test_what_was_made_of_an_array_is_an_expression(altered, text):
     made = expressed(Value("x", x.shape), x, altered(x))
     assert made is not None and np.allclose(eval(made.text, {"np": np, "x": x}), altered(x))
     assert text is None or made.text == text
+
+
+def test_a_rotation_is_one_line_on_both_sides_with_the_names_of_its_tables():
+    torch.manual_seed(0)
+    net, x = Rotary().eval(), torch.from_numpy(X[0].reshape(1, 24, 8))
+    angles = torch.arange(24)[:, None] * 100.0 ** (-torch.arange(4) / 4)
+    cos, sin = (f(torch.cat([angles, angles], -1)) for f in (torch.cos, torch.sin))
+    y = net.up(x)
+    turned = torch.stack([-y[..., 1::2], y[..., ::2]], dim=-1).reshape(y.shape)
+    pairs = [torch.repeat_interleave(table[:, :4], 2, dim=1) for table in (cos, sin)]
+    given = (x.numpy(), cos.numpy(), sin.numpy())
+    lines = {}
+    for name, values in (
+        ("direction", net(x, cos, -sin)),
+        ("neighbours", net.down(y * pairs[0] + turned * pairs[1])),
+    ):
+        report = probe.check(net, "", given, expected=values.detach().numpy())
+        lines[name] = report.findings[0].lines
+    half = "np.concatenate([-up[..., 4:], up[..., :4]], axis=-1)"
+    assert lines["direction"] == (
+        (f"add = up * cos + {half} * -sin", f"add = up * cos + {half} * sin"),
+    )
+    _, (yours, layers) = lines["neighbours"]
+    assert yours.startswith("add = up * np.cos(angles) + np.stack([-up[..., 1::2], up[..., ::2]]")
+    assert layers == f"add = up * cos + {half} * sin"

@@ -29,7 +29,10 @@ from probe.ops.step import Ref
 from probe.trial.case import Case
 from probe.trial.edit import Edit, Steps
 
-__all__ = ["BASES", "angles_of", "base_of", "rotated", "with_angles"]
+__all__ = [
+    *("BASES", "Rotation", "angles_of", "base_of", "quarter", "rotated", "spread_angles"),
+    *("turned_by_hand", "with_angles"),
+]
 
 BASES = (1e4, 5e5, 1e6, *(n * 10.0**k for k in range(1, 8) for n in (1, 2, 5)), 1.6e5, 8e6)
 
@@ -142,12 +145,12 @@ def _turned(case: Case, ref: Ref) -> tuple[Ref | None, str]:
         return None, ""
     x, y = (tensor.of(case.inputs, case.values) for tensor in (halves[0], ref))
     for pairs in ("halves", "neighbours"):
-        if x.shape == y.shape and not x.shape[-1] % 2 and np.array_equal(_quarter(x, pairs), y):
+        if x.shape == y.shape and not x.shape[-1] % 2 and np.array_equal(quarter(x, pairs), y):
             return halves[0], pairs
     return None, ""
 
 
-def _quarter(x: np.ndarray, pairs: str) -> np.ndarray:
+def quarter(x: np.ndarray, pairs: str) -> np.ndarray:
     """Each pair of features turned by a right angle."""
     if pairs == "halves":
         first, second = np.split(x, 2, axis=-1)
@@ -155,7 +158,7 @@ def _quarter(x: np.ndarray, pairs: str) -> np.ndarray:
     return np.stack([-x[..., 1::2], x[..., ::2]], axis=-1).reshape(x.shape)
 
 
-def _spread(angles: np.ndarray, pairs: str) -> np.ndarray:
+def spread_angles(angles: np.ndarray, pairs: str) -> np.ndarray:
     """The angles of pairs (position, pair) for each of their features."""
     if pairs == "halves":
         return np.concatenate([angles, angles], axis=-1)
@@ -163,7 +166,7 @@ def _spread(angles: np.ndarray, pairs: str) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class _Rotation(ops.Op):
+class Rotation(ops.Op):
     """Pairs of features rotated by their angles (position, pair), the same for all heads."""
 
     angles: np.ndarray
@@ -176,8 +179,8 @@ class _Rotation(ops.Op):
         (x,) = inputs
         if self.reordered:
             x = np.concatenate([x[..., ::2], x[..., 1::2]], axis=-1)
-        angles = _spread(self.angles, self.pairs)
-        turned = x * np.cos(angles) + _quarter(x, self.pairs) * np.sin(angles)
+        angles = spread_angles(self.angles, self.pairs)
+        turned = x * np.cos(angles) + quarter(x, self.pairs) * np.sin(angles)
         return (self.scale * turned,)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
@@ -186,14 +189,14 @@ class _Rotation(ops.Op):
         size = 4 * precision.unit * np.abs(x) + (0.0 if slack is None else slack)
         if self.reordered:
             size = np.concatenate([size[..., ::2], size[..., 1::2]], axis=-1)
-        angles = _spread(self.angles, self.pairs)
-        beside = np.abs(_quarter(size, self.pairs))
+        angles = spread_angles(self.angles, self.pairs)
+        beside = np.abs(quarter(size, self.pairs))
         bound = size * np.abs(np.cos(angles)) + beside * np.abs(np.sin(angles))
         return (np.asarray(abs(self.scale) * bound),)
 
 
-@writes(_Rotation)
-def _rotation_by_hand(op: _Rotation, w: Any, x: Value) -> Value:
+@writes(Rotation)
+def _rotation_by_hand(op: Rotation, w: Any, x: Value) -> Value:
     if x.axes[-1] != x.rank - 1:
         x = w.plain(x)
     x = w.named("heads", x)
@@ -204,16 +207,21 @@ def _rotation_by_hand(op: _Rotation, w: Any, x: Value) -> Value:
     text = angles_by_hand(op.angles, op.pairs, behind)
     shape = (len(op.angles), *(1,) * behind, 2 * op.angles.shape[1])
     angles = w.let("angles", Value(text, shape, None, PRODUCT)).text
-    size = x.shape[-1] // 2
-    turned = f"np.concatenate([-{x.text}[..., {size}:], {x.text}[..., :{size}]], axis=-1)"
-    if op.pairs != "halves":
-        pairs = f"np.stack([-{x.text}[..., 1::2], {x.text}[..., ::2]], axis=-1)"
-        turned = f"{pairs}.reshape{as_tuple(x.shape)}"
+    turned = turned_by_hand(x, op.pairs)
     text, level = f"{x.text} * np.cos({angles}) + {turned} * np.sin({angles})", SUM
     if abs(op.scale - 1) > _FITTED:
         text, level = f"{number(op.scale)} * ({text})", PRODUCT
     made: Value = w.result(text, level, x.order)
     return made
+
+
+def turned_by_hand(x: Value, pairs: str) -> str:
+    """Each pair of features turned by a right angle."""
+    if pairs == "halves":
+        size = x.shape[-1] // 2
+        return f"np.concatenate([-{x.text}[..., {size}:], {x.text}[..., :{size}]], axis=-1)"
+    stacked = f"np.stack([-{x.text}[..., 1::2], {x.text}[..., ::2]], axis=-1)"
+    return f"{stacked}.reshape{as_tuple(x.shape)}"
 
 
 def angles_by_hand(angles: np.ndarray, pairs: str, behind: int) -> str:
@@ -275,17 +283,17 @@ class _Angles(NamedTuple):
     """Of one position, for each pair of features."""
     positions: np.ndarray
 
-    def rotation(self, pairs: str, **other: Any) -> _Rotation:
+    def rotation(self, pairs: str, **other: Any) -> Rotation:
         """The rotation with some of these being others."""
         held = self._replace(**{name: other.pop(name) for name in [*other] if name in self._fields})
-        return _Rotation(held.positions[:, None] * held.each, held.scale, pairs, **other)
+        return Rotation(held.positions[:, None] * held.each, held.scale, pairs, **other)
 
 
 def _angles(case: Case, rope: _Rope) -> _Angles | None:
     """None where the positions are not one after the other, the same for all samples and heads."""
     cos, sin = (ref.of(case.inputs, case.values) for ref in (rope.cos, rope.sin))
     if rope.of_pairs and cos.ndim:
-        cos, sin = (_spread(table, rope.pairs) for table in (cos, sin))
+        cos, sin = (spread_angles(table, rope.pairs) for table in (cos, sin))
     size = cos.shape[-1] if cos.ndim else 0
     if cos.shape != sin.shape or cos.ndim < 2 or cos.shape[-2] < 2 or size % 2:
         return None
@@ -298,7 +306,7 @@ def _angles(case: Case, rope: _Rope) -> _Angles | None:
     begin = np.rint(angle[0, np.argmin(each)] / each.min())
     found = _Angles(float(scale.mean()), each, begin + np.arange(cos.shape[-2]))
     again = found.positions[:, None] * each
-    spread = _spread(again, rope.pairs)
+    spread = spread_angles(again, rope.pairs)
     near = np.allclose(np.cos(spread) * found.scale, cos, atol=1e-3)
     near = near and np.allclose(np.sin(spread) * found.scale, sin, atol=1e-3)
     if near:
@@ -321,7 +329,7 @@ def angles_of(case: Case) -> Iterator[tuple[list[tuple[_Rope, _Angles]], str]]:
 
 
 def rotated(
-    case: Case, some: Sequence[tuple[_Rope, _Angles]], of: Callable[[_Rope, _Angles], _Rotation]
+    case: Case, some: Sequence[tuple[_Rope, _Angles]], of: Callable[[_Rope, _Angles], Rotation]
 ) -> Steps:
     """The steps with other rotations."""
     changes = [
@@ -465,7 +473,7 @@ def _all_rotated(case: Case, rope: _Rope, angles: _Angles) -> list[Rewiring]:
 class _OfLast(ops.Op):
     """A rotation of the last features of each head."""
 
-    rotation: _Rotation
+    rotation: Rotation
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         first, last = np.split(inputs[0], [-2 * self.rotation.angles.shape[-1]], axis=-1)
@@ -544,7 +552,7 @@ def rope_base(case: Case) -> Iterator[Edit]:
         )
 
 
-def with_angles(rope: _Rope, angles: _Angles, **other: Any) -> _Rotation:
+def with_angles(rope: _Rope, angles: _Angles, **other: Any) -> Rotation:
     return angles.rotation(rope.pairs, **other)
 
 

@@ -127,9 +127,7 @@ class Float8Format(NamedTuple):
 _LIMIT = float(np.nextafter(np.float32(464), 512))
 _FORMATS = {
     # half of a step above an even number, 448, is still rounded to it
-    "float8_e4m3fn": Float8Format(
-        3, -6, 448.0, math.nan, _LIMIT, 17
-    ),
+    "float8_e4m3fn": Float8Format(3, -6, 448.0, math.nan, _LIMIT, 17),
     "float8_e4m3fnuz": Float8Format(3, -7, 240.0, math.nan, 248.0, 18),
     "float8_e5m2": Float8Format(2, -14, 57344.0, math.inf, 61440.0, 19),
     "float8_e5m2fnuz": Float8Format(2, -15, 57344.0, math.nan, 61440.0, 20),
