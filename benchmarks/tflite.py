@@ -11,13 +11,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests" / "support")]
 
-from probe.adapters.tflite.arithmetic import ENGINES
 from results import keep, machine
 from tflite_operators import OPERATORS, described, drawn, gave
 
@@ -27,6 +27,7 @@ from probe.errors import ProbeError
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 
+ENGINES = import_module("probe.adapters.tflite.arithmetic").ENGINES
 _SIZE = 24
 
 

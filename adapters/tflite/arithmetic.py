@@ -81,8 +81,7 @@ def rounding(kernel: EngineKernel, operator: str, dtype: str) -> str:
     known = "" if row is None else row[kernel.family]
     if not known:
         raise Undescribed(
-            f"the rounding of {operator} of {dtype} in the {kernel.family} kernels has no "
-            f"description"
+            f"{operator} of {dtype} has no known rounding in the {kernel.family} kernels"
         )
     return known
 

@@ -41,7 +41,7 @@ def inlined(
             return Ref(-1, list(taken).index(at)), arrays[at]
         constant = runs.flow.tensors[at].constant
         if constant is None:
-            raise Undescribed(f"its input {short(runs.flow.tensors[at].name)} has no values")
+            raise Undescribed(f"its input {short(runs.flow.tensors[at].name)} has no value")
         return build.ref(constant), constant
 
     operands = [given(at) for at in node.inputs if at != OMITTED]
@@ -66,7 +66,7 @@ def _looped(
         if not told.arrays[condition.flow.main.outputs[0]].all():
             return operands
         operands = _followed(runs, node.options["bodySubgraphIndex"], build, operands, captured)
-    raise Undescribed(f"its loop has more than {_ROUNDS} iterations")
+    raise Undescribed(f"its loop takes more than {_ROUNDS} iterations")
 
 
 def _followed(

@@ -273,7 +273,7 @@ def describe_node(
             return Operand(tensor, weights[index], weights[index].effective)
         codes = tensor.constant if tensor.constant is not None else arrays.get(index)
         if codes is None:
-            raise Undescribed(f"its tensor {tensor.name} has no values")
+            raise Undescribed(f"its tensor {tensor.name} has no value")
         return Operand(tensor, weight_of(tensor, codes, subgraph.tensors), codes)
 
     results = [Operand(subgraph.tensors[at], Ref(-1), arrays[at]) for at in of.outputs]

@@ -132,7 +132,7 @@ def clipped(build: OperatorBuilder, x: Operand) -> Ref:
         low, high = _CLIPPED[build.node.operator]
         return build.add(ops.Relu() if high is None else ops.Clip(low=low, high=high), x)
     if build.kernel.family == "xnnpack":
-        raise Undescribed(f"{build.node.operator} of {x.dtype} codes in XNNPACK has no description")
+        raise Undescribed(f"{build.node.operator} of {x.dtype} codes has no description in XNNPACK")
     if build.kernel.family == "tflm" and build.node.operator == "RELU6":
         low, high = code_range(build, "RELU6", x)  # TFLM clamps the input's codes, and no more
         above = build.add(ops.Max(), build.add(ops.Cast(to="int64"), x), np.int64(low))

@@ -17,7 +17,7 @@ def test_a_loop_is_followed(tmp_path, monkeypatch):
     monkeypatch.setattr(control_flow, "_ROUNDS", 2)
     long = probe.open_model(loop(tmp_path / "long.tflite", step=0.01))
     unchecked = probe.check(long, "y", np.float32([0]))
-    assert unchecked.sentence == "unchecked: its loop has more than 2 iterations"
+    assert unchecked.sentence == "unchecked: its loop takes more than 2 iterations"
 
 
 def test_subgraphs_are_followed_so_deep(tmp_path, monkeypatch):
