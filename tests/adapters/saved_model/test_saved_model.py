@@ -152,10 +152,7 @@ def test_keras_against_its_export_and_onnx(tmp_path):
     assert probe.compare(model, export, x).verdict == "agree"
     tf2onnx = pytest.importorskip("tf2onnx")
     function = tf.saved_model.load(str(tmp_path / "export")).signatures["serving_default"]
-    frozen = tf.function(
-        lambda x: function(x), input_signature=function.structured_input_signature[1].values()
-    )
-    tf2onnx.convert.from_function(
-        frozen, frozen.input_signature, output_path=str(tmp_path / "net.onnx")
-    )
+    given = list(function.structured_input_signature[1].values())
+    called = tf.function(function, input_signature=given)
+    tf2onnx.convert.from_function(called, given, output_path=str(tmp_path / "net.onnx"))
     assert probe.compare(export, tmp_path / "net.onnx", x).verdict == "agree"
