@@ -8,7 +8,11 @@ node_def.proto, attr_value.proto and saved_object_graph.proto of TensorFlow.
 from functools import cache
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import (  # type: ignore[import-untyped]
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+)
 
 __all__ = ["saved_model"]
 

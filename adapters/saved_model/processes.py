@@ -87,7 +87,7 @@ def _started() -> Forking:
     return Forking(process, ours)
 
 
-def _ask_for_one(descriptors: list[int]) -> None:
+def _ask_for_process(descriptors: list[int]) -> None:
     """A fork that answers through these; where the process that forks has ended, of a new one."""
     for _ in range(2):
         forking = start_forking()
@@ -146,7 +146,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         status, ended = os.pipe()
         with theirs:
-            _ask_for_one([theirs.fileno(), ended])
+            _ask_for_process([theirs.fileno(), ended])
         os.close(ended)
         self._link = (0, ours, status)
         try:

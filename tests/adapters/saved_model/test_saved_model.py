@@ -151,7 +151,8 @@ def test_keras_against_its_export_and_onnx(tmp_path):
     assert {report.verdict for report in probe.sweep(export, x)} == {"agree"}
     assert probe.compare(model, export, x).verdict == "agree"
     tf2onnx = pytest.importorskip("tf2onnx")
-    function = tf.saved_model.load(str(tmp_path / "export")).signatures["serving_default"]
+    loaded = tf.saved_model.load(str(tmp_path / "export"))
+    function = loaded.signatures["serving_default"]
     given = list(function.structured_input_signature[1].values())
     called = tf.function(function, input_signature=given)
     tf2onnx.convert.from_function(called, given, output_path=str(tmp_path / "net.onnx"))
