@@ -13,7 +13,7 @@ from probe.errors import BadInput, CannotOpen, ForwardFailed, UnknownLayer
 from probe.listing import Layer, Shown
 from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Part, Producer
 
-from .outline import Operation, Outline, RunResult
+from .outline import Operation, Outline, SignatureRun
 from .processes import Worker
 from .proto import SavedFolder
 from .run_limits import loading, running
@@ -66,12 +66,12 @@ class SavedModel(Shown):
 
     def _evaluated(
         self, fed: Mapping[str, np.ndarray], names: Collection[str], whole: bool
-    ) -> RunResult:
+    ) -> SignatureRun:
         if not self._worker.runs:  # what ran before has ended it
             self._loaded()
         allowance = running(self.folder, fed.values(), self.trusted)
         what = f"TensorFlow running {self.source}"
-        evaluated: RunResult = self._worker.ask(what, allowance, "run", fed, list(names), whole)
+        evaluated: SignatureRun = self._worker.ask(what, allowance, "run", fed, list(names), whole)
         return evaluated
 
     @property
@@ -167,7 +167,7 @@ class SavedModel(Shown):
 
     def _whole(
         self,
-        run: RunResult,
+        run: SignatureRun,
         arrays: tuple[np.ndarray, ...],
         parts: tuple[Part, ...],
         made_by: Mapping[str, Producer],
@@ -207,7 +207,7 @@ class SavedModel(Shown):
 
 
 def _capture(
-    name: str, operation: Operation, run: RunResult, made_by: Mapping[str, Producer]
+    name: str, operation: Operation, run: SignatureRun, made_by: Mapping[str, Producer]
 ) -> Capture:
     described, why = run.described[name]
     given = [tensor.name for tensor in operation.taken]

@@ -8,10 +8,10 @@ import numpy as np
 
 from probe.description import Description
 
-__all__ = ["Operation", "Outline", "OutlineTensor", "RunResult"]
+__all__ = ["Operation", "Outline", "SavedTensor", "SignatureRun"]
 
 
-class OutlineTensor(NamedTuple):
+class SavedTensor(NamedTuple):
     """A tensor of the graph."""
 
     name: str
@@ -27,9 +27,9 @@ class Operation(NamedTuple):
     dtype: str
     """The type that it computes in."""
     parameters: int
-    taken: tuple[OutlineTensor, ...]
+    taken: tuple[SavedTensor, ...]
     """Those that follow from the model's inputs, each once."""
-    outputs: tuple[OutlineTensor, ...]
+    outputs: tuple[SavedTensor, ...]
 
 
 class Outline(NamedTuple):
@@ -37,7 +37,7 @@ class Outline(NamedTuple):
 
     version: str
     """TensorFlow's."""
-    inputs: tuple[OutlineTensor, ...]
+    inputs: tuple[SavedTensor, ...]
     operations: Mapping[str, Operation]
     """By their short names, in the order of the graph."""
     results: tuple[str, ...]
@@ -45,7 +45,7 @@ class Outline(NamedTuple):
     output_names: tuple[str, ...]
 
 
-class RunResult(NamedTuple):
+class SignatureRun(NamedTuple):
     """A run."""
 
     values: Mapping[str, np.ndarray]

@@ -8,7 +8,7 @@ import numpy as np
 from ..keras.describe.variables import widened
 from .describe import description_of
 from .graph import SignatureGraph, loaded
-from .outline import Operation, Outline, OutlineTensor, RunResult
+from .outline import Operation, Outline, SavedTensor, SignatureRun
 
 __all__ = ["Serving"]
 
@@ -39,7 +39,7 @@ class Serving:
             output_names=graph.output_names,
         )
 
-    def run(self, fed: Mapping[str, np.ndarray], names: Sequence[str], whole: bool) -> RunResult:
+    def run(self, fed: Mapping[str, np.ndarray], names: Sequence[str], whole: bool) -> SignatureRun:
         """With these tensors given, what the operations take and give, and are; with ``whole``
         what the signature returns, too."""
         graph = self._graph
@@ -64,13 +64,13 @@ class Serving:
             name: description_of(graph, operation, graph.taken(operation), values)
             for name, operation in operations.items()
         }
-        return RunResult(values, described)
+        return SignatureRun(values, described)
 
 
-def _tensor(tensor: Any) -> OutlineTensor:
+def _tensor(tensor: Any) -> SavedTensor:
     rank = tensor.shape.rank
     sizes = () if rank is None else tuple(tensor.shape.as_list())
-    return OutlineTensor(tensor.name, tensor.op.name, tensor.dtype.name, sizes)
+    return SavedTensor(tensor.name, tensor.op.name, tensor.dtype.name, sizes)
 
 
 def _dtype(operation: Any) -> str:
