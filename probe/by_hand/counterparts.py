@@ -76,6 +76,11 @@ def _place(
             return None if inserted else place
         if count >= _SEVERAL and _are_alike(layer, place, known):
             return place
+        if type(layer.steps[place].op) is type(mistaken.steps[position].op):
+            taken_by = mistaken.steps[position].sources(position)
+            mine, theirs = (layer.steps[at].sources(at) for at in (place, known))
+            if mine == taken_by != theirs and all(ref.step < 0 for ref in taken_by):
+                return place
     return known
 
 

@@ -10,7 +10,7 @@ from probe.by_hand.mistake_writer import MistakeWriter
 from probe.by_hand.registry import Unwritten
 from probe.by_hand.script import Computation, HandScript
 from probe.by_hand.script_file import targets_of
-from probe.by_hand.trial import holds
+from probe.by_hand.trial import holds, same_values
 from probe.by_hand.writer import HandWriter
 
 __all__ = ["MistakeLines", "mistake_lines"]
@@ -34,6 +34,8 @@ def mistake_lines(layer: Computation, mistaken: Computation) -> MistakeLines:
     except Unwritten:
         return ()
     pairs = line_pairs(_code(wrong), _code(healthy), _MOST)
+    if len(pairs) > 1 and _size(layer) <= _TRIED:
+        pairs = _that_tell(pairs, healthy)
     text = "\n".join(line for pair in pairs for line in pair)
     if not 0 < len(pairs) <= _MOST or "load(" in text or _names_more(text, wrong, healthy):
         return ()
@@ -41,6 +43,18 @@ def mistake_lines(layer: Computation, mistaken: Computation) -> MistakeLines:
         if not (holds(layer, healthy, _FITTED) and holds(mistaken, wrong, _FITTED)):
             return ()
     return pairs
+
+
+def _that_tell(pairs: MistakeLines, healthy: HandScript) -> MistakeLines:
+    """The pairs without those of which yours gives the layer's own value from what the layer has at
+    that line: another name for the same. All of them where none is left."""
+    at: dict[str, str] = {}
+    for yours, layers in pairs:
+        target, assigned, made = yours.partition(" = ")
+        if layers and assigned and target.isidentifier():
+            at[layers] = made.partition("  # ")[0]
+    same = same_values(healthy, at)
+    return tuple(pair for pair in pairs if pair[1] not in same) or pairs
 
 
 def _names_more(text: str, wrong: HandScript, right: HandScript) -> bool:

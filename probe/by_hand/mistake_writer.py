@@ -239,9 +239,25 @@ class MistakeWriter(HandWriter):
         sources = self.computation.steps[self.position].sources(self.position)
         arrays = [ref.of(self.computation.inputs, self.computation.values) for ref in sources]
         self._taken = [*zip(taken, map(_wide, arrays), strict=True)]
+        if isinstance(op, ops.Equal | ops.NotEqual) and self._compares_otherwise():
+            return self._all_alike()
         if is_written(op):
             return super()._write_op(op, taken)
         return self._expressed(self.position)
+
+    def _compares_otherwise(self) -> bool:
+        """Whether the layer compares with another number, and here all elements are alike."""
+        made = np.asarray(self.computation.values[self.position][0])
+        place = self._counterparts.steps.get(self.position)
+        if place is None or not made.size or (made != made.flat[0]).any():
+            return False
+        own = np.asarray(self._healthy.values[place][0])
+        return own.shape == made.shape and not np.array_equal(own, made)
+
+    def _all_alike(self) -> Value:
+        """What is true of all elements, or of none."""
+        made = np.asarray(self.computation.values[self.position][0])
+        return Value(f"np.full({as_tuple(made.shape)}, {bool(made.flat[0])})", made.shape)
 
     def _expressed(self, position: int) -> Value:
         """What an op of a mistake, which nothing writes, made of its input, from what it gave."""

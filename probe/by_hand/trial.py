@@ -16,9 +16,9 @@ from probe.by_hand.helpers import HELPERS
 from probe.by_hand.script import Computation, HandScript, NamedValue, Statement
 from probe.by_hand.syntax import refuse_foreign
 from probe.by_hand.writer import written
-from probe.errors import BadInput
+from probe.errors import BadInput, absorbed
 
-__all__ = ["OVERFLOWS", "TriedScript", "holds", "tried"]
+__all__ = ["OVERFLOWS", "TriedScript", "holds", "same_values", "tried"]
 
 OVERFLOWS = "the layer's own type of floats overflows, and float64 does not"
 """Why a statement that holds otherwise is not written."""
@@ -70,6 +70,38 @@ def holds(computation: Computation, script: HandScript, share: float = _SHARE) -
     except _Fault:
         return False
     return True
+
+
+def same_values(script: HandScript, instead: Mapping[str, str]) -> set[str]:
+    """Those lines of a script that would give the same with the expression that stands there for
+    them."""
+    namespace, found = _namespace(script), set[str]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for statement in (*script.loads, *script.statements):
+            line = statement.lines[0]
+            if line in instead:
+                own = _value_of(line.partition(" = ")[2], namespace)
+                other = _value_of(instead[line], namespace)
+                if own is not None and other is not None and own.shape == other.shape:
+                    if _close(other, own, _SHARE):
+                        found.add(line)
+            _execute(statement, namespace)
+    return found
+
+
+def _value_of(text: str, namespace: Mapping[str, Any]) -> np.ndarray | None:
+    """What an expression gives; None where it has a name that is not known, or fails."""
+    names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    if not names <= namespace.keys():
+        return None
+    try:
+        space = dict(namespace)
+        _run_text(f"_ = {text}", space)
+        return np.asarray(space["_"])
+    except Exception as error:
+        absorbed(error)
+        return None
 
 
 def _refuse_stored(computation: Computation, script: HandScript) -> None:

@@ -313,4 +313,4 @@ def test_a_rotation_is_one_line_on_both_sides_with_the_names_of_its_tables():
     )
     _, (yours, layers) = lines["neighbours"]
     assert yours.startswith("add = up * np.cos(angles) + np.stack([-up[..., 1::2], up[..., ::2]]")
-    assert layers == f"add = up * cos + {half} * sin"
+    assert layers == f"add = up * cos + {half.replace('axis=-1', 'axis=2')} * sin"

@@ -25,7 +25,7 @@ from probe.hypotheses.edits.variants import siblings
 from probe.hypotheses.registry import hypothesis
 from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.base import Op
-from probe.ops.step import Step
+from probe.ops.step import Ref, Step
 from probe.trial.case import Case
 from probe.trial.change import Change
 
@@ -280,10 +280,29 @@ def _numbers(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
     sizes = sorted({size for made in case.values for y in made for size in y.shape if size > 1})
     for other in dict.fromkeys(_usual(value, sizes[-4:])):
         if other != value and np.isfinite(other) and (not whole or other == int(other)):
+            nowhere = ", which no element equals," * _equals_nothing(case, position, other)
             yield (
-                f"{other:.6g} is taken instead of {value:.6g}",
+                f"{other:.6g}{nowhere} is taken instead of {value:.6g}",
                 replace(op, value=np.full(op.value.shape, other)),
             )
+
+
+def _equals_nothing(case: Case, position: int, number: float) -> bool:
+    """Whether a number is only compared with, and none of those elements is that number."""
+    takers = [
+        (step.op, step.sources(at))
+        for at, step in enumerate(case.steps)
+        if Ref(position) in step.sources(at)
+    ]
+    return bool(takers) and all(
+        isinstance(op, ops.Equal | ops.NotEqual)
+        and not any(
+            (ref.of(case.inputs, case.values) == number).any()
+            for ref in refs
+            if ref != Ref(position)
+        )
+        for op, refs in takers
+    )
 
 
 def _turned(order: tuple[Any, ...]) -> Iterator[tuple[int, ...]]:
