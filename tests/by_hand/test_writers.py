@@ -6,13 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hand_scripts import computation, unwritten, wrong
-from op_cases import CASES
+from op_cases import CASES, weight
 from own_seed import RNG
 
 from probe import ops
 from probe.by_hand.registry import _HOMES, LEFT_OUT, writer_of
 from probe.by_hand.script import Computation, HandScript, NamedValue, Statement
-from probe.by_hand.trial import holds
+from probe.by_hand.trial import holds, tried
+from probe.errors import BadInput
+from probe.ops.quantize.dynamic import FLOAT8_TYPES
+from probe.ops.step import Ref, Step
 
 WRITTEN = {name: case for name, case in CASES.items() if type(case[0]).__name__ in _HOMES}
 
@@ -79,3 +82,54 @@ def test_a_statement_of_another_rank_does_not_hold():
     assert not holds(computation, script)
     statement = replace(statement, lines=("y = np.zeros((3, 2))",))
     assert holds(computation, replace(script, statements=(statement,)))
+
+
+KINDS, WAYS = sorted(FLOAT8_TYPES), ("division", "reciprocal", "wide division")
+CODES = np.array([[[-128, 127, 5], [64, -3, 127]], [[0, -77, 31], [127, 126, -128]]], np.int8)
+SUMS = np.array([[-70000, 12345, 3], [2**20, -(2**20), -3], [0, 77, -129]])
+MULTIPLIERS = np.array([[1518500250], [1 << 30], [2**31 - 1]])
+SHIFTS = np.array([[-8], [0], [2]])
+
+
+@pytest.mark.parametrize(
+    "op, x",
+    [
+        (ops.SubtractZeroPoint(-3), CODES),
+        (ops.IntegerMatMul(weight(CODES[0].T[:, :2]), weight(np.array([5, -9], np.int32))), CODES),
+        (ops.IntegerConv(weight(CODES), None, (1,), ((1, 1),), (1,)), CODES),
+        (ops.IntegerConvTranspose(weight(CODES), None, (2,), ((0, 0),), (1,)), CODES),
+        *(
+            (ops.Requantize(MULTIPLIERS, SHIFTS, np.full((3, 1), 0.01), 4, -128, 127, way), SUMS)
+            for way in ("double", "up", "single", "reduced", "fp32")
+        ),
+        (ops.DivideRounded(np.asarray(9)), SUMS),
+        (ops.ScaleInFloat32(0.003, 1.25, -128, 127), SUMS),
+        *((ops.QuantizeFloat(0.1, 3, -128, 127, "away", by), SUMS * 0.05) for by in WAYS),
+        *(
+            (ops.Float8(0.25, kind, saturates), SUMS * 0.07)
+            for kind in KINDS
+            for saturates in (0, 1)
+        ),
+    ],
+)
+def test_codes_and_floats_of_eight_bits(op, x):
+    made = computation(op, x)
+    assert not unwritten(made)
+    assert not wrong(made)
+
+
+def test_ties_that_float32_decides():
+    size, zero = np.float32(0.1), np.float32(0)
+    x = (np.arange(-40, 40) + 0.5).astype(np.float32) * size
+    for op in (
+        ops.IntQuantize(size, zero, -128, 127),
+        ops.FloatQuantize(size, 2, -16, -448.0, 448.0),
+    ):
+        assert not wrong(computation(op, x))
+
+
+def test_a_layer_whose_own_floats_overflow_is_refused_with_that():
+    op = (Step(ops.Exp(), (Ref(-1),)),)
+    made = Computation(op, [np.array([1.0, 12.0])], ((np.array([np.e, np.inf]),),))
+    with pytest.raises(BadInput, match="the layer's own type of floats overflows"):
+        tried(made)
