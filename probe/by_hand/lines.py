@@ -2,6 +2,7 @@
 the mistake in it."""
 
 import re
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -30,10 +31,17 @@ def mistake_lines(layer: Computation, mistaken: Computation) -> MistakeLines:
     writer = HandWriter(layer, {})
     healthy = writer.script()
     try:
-        wrong = MistakeWriter(mistaken, writer).script()
+        other = MistakeWriter(mistaken, writer)
+        wrong = other.script()
     except Unwritten:
         return ()
-    pairs = line_pairs(_code(wrong), _code(healthy), _MOST)
+    again = _assigned_again(wrong) | _assigned_again(healthy)
+    pairs = line_pairs(
+        _code(wrong, again, lambda step: str(other.place(step) or f"new_{step}")),
+        _code(healthy, again, lambda step: str(step or "new_0")),
+        _MOST,
+    )
+    pairs = _as_written(pairs)
     if len(pairs) > 1 and _size(layer) <= _TRIED:
         pairs = _that_tell(pairs, healthy)
     text = "\n".join(line for pair in pairs for line in pair)
@@ -67,11 +75,44 @@ def _names_more(text: str, wrong: HandScript, right: HandScript) -> bool:
     return any(re.search(rf"\b{name}\b", text) for name in loaded - own - stored)
 
 
-def _code(script: HandScript) -> list[str]:
-    """The lines without comments: what is computed, weights among it."""
+def _code(script: HandScript, again: Collection[str], place: Callable[[int], str]) -> list[str]:
+    """The lines without comments: what is computed, weights among it. Behind the names that are
+    assigned again stands the step of the layer that assigned them last."""
     loads = [line for statement in script.loads for line in statement.lines]
     made = [line for line in loads if "load(" not in line]
-    return [*made, *(line for statement in script.statements for line in statement.lines)]
+    last: dict[str, str] = {}
+
+    def numbered(name: re.Match[str]) -> str:
+        return name[0] + last.get(name[0], "")
+
+    for statement in script.statements:
+        for line in statement.lines:
+            target, assigned, text = line.partition(" = ")
+            if not assigned or target not in again:
+                made.append(_NAME.sub(numbered, line))
+                continue
+            text = _NAME.sub(numbered, text)
+            last[target] = f"{_AT}{place(statement.step)}"
+            made.append(f"{target}{last[target]} = {text}")
+    return made
+
+
+_NAME, _AT = re.compile(r"(?<![.\w])[a-z]\w*"), "_of_step_"
+
+
+def _assigned_again(script: HandScript) -> set[str]:
+    """The names that several steps assign."""
+    by: dict[str, set[int]] = {}
+    for statement in script.statements:
+        for name in targets_of(statement):
+            by.setdefault(name, set()).add(statement.step)
+    return {name for name, steps in by.items() if len(steps) > 1}
+
+
+def _as_written(pairs: MistakeLines) -> MistakeLines:
+    """The pairs without the numbers of steps behind names."""
+    found = [tuple(re.sub(rf"{_AT}\w+", "", line) for line in pair) for pair in pairs]
+    return tuple((yours, layers) for yours, layers in dict.fromkeys(found) if yours != layers)
 
 
 def _size(computation: Computation) -> int:

@@ -51,6 +51,10 @@ class MistakeWriter(HandWriter):
         self._taken: list[tuple[Value, np.ndarray]] = []
         """What the step being written is applied to."""
 
+    def place(self, position: int) -> int | None:
+        """The step of the layer that a step stands for."""
+        return self._counterparts.steps.get(position)
+
     def weight(self, weight: Weight) -> Value:
         altered = self._altered_weight(weight)
         if altered is not None:

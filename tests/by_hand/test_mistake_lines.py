@@ -314,3 +314,28 @@ def test_a_rotation_is_one_line_on_both_sides_with_the_names_of_its_tables():
     _, (yours, layers) = lines["neighbours"]
     assert yours.startswith("add = up * np.cos(angles) + np.stack([-up[..., 1::2], up[..., ::2]]")
     assert layers == f"add = up * cos + {half.replace('axis=-1', 'axis=2')} * sin"
+
+
+class TwoNorms(torch.nn.Module):
+    """Norms behind the sums."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm1, self.norm2 = torch.nn.LayerNorm(8), torch.nn.LayerNorm(8)
+        self.fc1, self.fc2 = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = self.norm1(x + self.fc1(x))
+        return self.norm2(x + self.fc2(x))
+
+
+def test_a_name_that_is_used_again_is_paired_with_that_of_the_same_step():
+    torch.manual_seed(0)
+    net, x = TwoNorms().eval(), torch.from_numpy(X[0, 0])
+    y = x + net.fc1(net.norm1(x))
+    wrong = y + net.fc2(net.norm2(y))
+    report = probe.check(net, "", x.numpy(), expected=wrong.detach().numpy())
+    lines = report.findings[0].lines
+    means = [pair for pair in lines if "mean = " in pair[0] + pair[1]]
+    assert means[0][0].endswith("x.mean(axis=1, keepdims=True)")
+    assert means[0][1].endswith("add.mean(axis=1, keepdims=True)")

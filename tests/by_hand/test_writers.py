@@ -118,6 +118,16 @@ def test_codes_and_floats_of_eight_bits(op, x):
     assert not wrong(made)
 
 
+def test_multipliers_of_channels_that_lie_last():
+    op = ops.Requantize(MULTIPLIERS, SHIFTS, np.full((3, 1), 0.01), 4, -128, 127)
+    steps = (
+        Step(ops.Transpose((1, 0)), (Ref(-1),)),
+        Step(op, (Ref(0),)),
+        Step(ops.Transpose((1, 0)), (Ref(1),)),
+    )
+    assert not wrong(computation(steps, SUMS.T))
+
+
 def test_ties_that_float32_decides():
     size, zero = np.float32(0.1), np.float32(0)
     x = (np.arange(-40, 40) + 0.5).astype(np.float32) * size

@@ -67,7 +67,7 @@ def _requantize(op: ops.Requantize, w: HandWriter, x: Value) -> Value:
     else:
         near = _rounded_twice(op, w, x)
     return w.result(
-        f"np.clip({near.text}{_plus(op.zero_point)}, {op.low}, {op.high})", ATOM, x.order
+        f"np.clip({near.text}{_plus(op.zero_point)}, {op.low}, {op.high})", ATOM, near.order
     )
 
 
