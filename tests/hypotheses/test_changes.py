@@ -17,7 +17,8 @@ from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.edits import step_words
 from probe.hypotheses.edits.regrouped_steps import decomposed
 from probe.hypotheses.edits.tensor_maps import maps, scalings
-from probe.hypotheses.steps import data_flow
+from probe.hypotheses.precision import requantisation
+from probe.hypotheses.steps import changed_steps, data_flow
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.trial.case import Case
@@ -661,3 +662,25 @@ def test_what_is_listed_grows_with_the_steps_and_not_with_their_square(monkeypat
     case = Case(steps, (x,), values, values[-1][0])
     listed = [*data_flow._swapped(case), *data_flow._others_taken(case)]
     assert len(listed) > count and len(asked) < 50 * count
+
+
+def test_an_op_within_an_op_is_replaced_only_where_any_op_will_do():
+    """What rounds in float64 reads the multiplier of what it holds: no activation has one."""
+    codes = ops.Requantize(
+        multiplier=np.array(1 << 30),
+        shift=np.array(0),
+        factor=np.array(0.5, np.float32),
+        zero_point=0,
+        low=-128,
+        high=127,
+        rounding="double",
+    )
+    rounded = requantisation._InFloat64(codes, "down (a shift without rounding)")
+    x = np.arange(-4, 5)
+    steps = (Step(rounded),)
+    values = recompute(steps, (x,))
+    case = Case(steps, (x,), values, values[-1][0])
+    assert not list(changed_steps.other_values(case, 0, rounded, "inner"))
+    kernel, recurrent = Weight("k", None, drawn(3, 2)), Weight("r", None, drawn(2, 2))
+    cell = ops.RNN(kernel, recurrent, ops.Tanh())
+    assert list(changed_steps.other_values(case, 0, cell, "activation"))

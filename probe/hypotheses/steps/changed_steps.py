@@ -210,7 +210,7 @@ def other_values(case: Case, position: int, op: Op, name: str) -> Iterator[Any]:
         yield from (items for items in _tuples(name, value, x) if items != value)
     elif name in ("pads", "crops") and value:
         yield from (pads for pads in _pads(value) if pads != value)
-    elif isinstance(value, Op):
+    elif isinstance(value, Op) and _types(kind)[name] in (Op, Op | None):  # of no certain kind
         yield from (activation for _, activation in COMMON if type(activation) is not type(value))
 
 
