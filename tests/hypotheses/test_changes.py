@@ -682,5 +682,5 @@ def test_an_op_within_an_op_is_replaced_only_where_any_op_will_do():
     case = Case(steps, (x,), values, values[-1][0])
     assert not list(changed_steps.other_values(case, 0, rounded, "inner"))
     kernel, recurrent = Weight("k", None, drawn(3, 2)), Weight("r", None, drawn(2, 2))
-    cell = ops.RNN(kernel, recurrent, ops.Tanh())
+    cell = ops.RNN(kernel=kernel, recurrent=recurrent, activation=ops.Tanh())
     assert list(changed_steps.other_values(case, 0, cell, "activation"))
