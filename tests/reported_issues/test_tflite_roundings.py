@@ -146,3 +146,20 @@ def test_tflite_micro_3252(tmp_path):
         "yours rounds twice, as TFLM and CMSIS-NN do; the framework rounds once"
     )
     assert probe.check(probe.open_model(str(path), engine="tflm"), "y", inputs, expected=device).ok
+
+
+def test_leaky_relu_with_a_multiplier_of_8_bits(tmp_path):
+    """XNNPACK's own arithmetic of LEAKY_RELU, which no other engine has."""
+    path = tmp_path / "leaky.tflite"
+    tensors = [
+        FlatTensor(name, (1, 64, 64), "int8", scale=scale, zero_point=zero)
+        for name, (scale, zero) in (("x", X), ("y", (0.055, 3)))
+    ]
+    node = FlatNode("LEAKY_RELU", [0], [1], ("LeakyReluOptions", {"alpha": 0.3}), 2)
+    built(Net(tensors, [node], [0], [1]), path=path)
+    inputs = drawn(path)
+    exact = by(path, "reference", inputs)
+    claim = named(path, "xnnpack", inputs, exact, "rounds-twice")
+    assert "the framework rounds once with an 8-bit multiplier" in claim
+    claim = named(path, "reference", inputs, by(path, "xnnpack", inputs), "rounds-once")
+    assert "yours rounds once with an 8-bit multiplier" in claim

@@ -10,6 +10,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.base import Elementwise
+from probe.ops.quantize.requantize import fixed_point
 from probe.trial.case import Case
 from probe.trial.edit import Edit, Steps
 
@@ -22,16 +23,34 @@ _WHO = {
     "up": "rounds twice, halves up the second time, as TFLite's optimised kernels (ruy) do",
     "fp32": "rounds once in float32, as XNNPACK does",
     "reduced": "rounds once with a 16-bit multiplier, as TFLite's kernels of int16 do",
+    "8 bits": "rounds once with an 8-bit multiplier, as XNNPACK's LEAKY_RELU does",
 }
 """The roundings of ``ops.Requantize``, as what a party does."""
+
+
+def _way(op: ops.Requantize) -> str:
+    """The rounding, in the words of _WHO: a fraction of 8 bits is shifted by 23 of 31."""
+    narrow = op.rounding == "single" and bool(np.all(np.asarray(op.shift) == 23))
+    return "8 bits" if narrow else op.rounding
+
+
+def _rounded(op: ops.Requantize, how: str) -> ops.Requantize:
+    """The op with another rounding; its multiplier has the bits that this has."""
+    if how == "8 bits":
+        multiplier = np.rint(256 * op.factor).astype(np.int64)
+        return replace(op, multiplier=multiplier, shift=np.asarray(23), rounding="single")
+    if _way(op) == "8 bits":
+        multiplier, shift = fixed_point(op.factor)
+        return replace(op, multiplier=multiplier, shift=shift, rounding=how)
+    return replace(op, rounding=how)
 
 
 def _all_rounded(case: Case, how: str) -> Steps | None:
     """The layer with all its sums brought to codes in another way; None where they are."""
     steps, found = case.steps, False
     for position, op in case.having(ops.Requantize):
-        if op.rounding != how:
-            changed = replace(op, rounding=how)
+        if _way(op) != how:
+            changed = _rounded(op, how)
             steps = (
                 *steps[:position],
                 replace(steps[position], op=changed),
@@ -52,7 +71,7 @@ def _counted(case: Case) -> str:
 
 
 def _roundings(case: Case, *ways: str) -> Iterator[Edit]:
-    own = {op.rounding for _, op in case.having(ops.Requantize)}
+    own = {_way(op) for _, op in case.having(ops.Requantize)}
     if not own:
         return
     theirs = " and ".join(_WHO[how] for how in sorted(own))
@@ -83,9 +102,12 @@ def rounds_once(case: Case) -> Iterator[Edit]:
     """Integer sums are rounded once, after the product with the whole multiplier.
 
     TFLite's reference kernel of fully connected layers does, CMSIS-NN with
-    CMSIS_NN_USE_SINGLE_ROUNDING, and its kernels of int16, whose multiplier has 16 bits.
+    CMSIS_NN_USE_SINGLE_ROUNDING, and its kernels of int16, whose multiplier has 16 bits. That of
+    XNNPACK's LEAKY_RELU has 8.
     """
     yield from _roundings(case, "single", "reduced")
+    if all(np.size(op.multiplier) == 1 for _, op in case.having(ops.Requantize)):
+        yield from _roundings(case, "8 bits")
 
 
 @hypothesis("rounds-halves-up")
