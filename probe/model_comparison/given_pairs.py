@@ -10,8 +10,9 @@ from probe.errors import BadInput
 from probe.files.regular_file import read_json
 from probe.model_comparison.graphs.graph import ModelGraph, Tensor
 from probe.model_comparison.sides import Side
+from probe.ops import Requantize
 
-__all__ = ["Pairing", "given_pairs"]
+__all__ = ["Pairing", "given_pairs", "of_one_integer_file"]
 
 Pairing = Mapping[str, str] | Sequence[tuple[str, str]] | str | Path | None
 """Which layers' outputs stand for one another: names of A and of B, or a JSON file of such."""
@@ -26,6 +27,15 @@ def given_pairs(
     tensors = [*dict.fromkeys(_tensors(pairs, a, b, alone))]
     _refuse_crossing(tensors, a, b)
     return tensors
+
+
+def of_one_integer_file(a: ModelGraph, b: ModelGraph) -> list[tuple[Tensor, Tensor]]:
+    """The tensors of one file of integers that two engines run: all have the same names and sizes.
+    Codes that differ by 1 have no partner by their values."""
+    both = list(_outputs(a).values()), list(_outputs(b).values())
+    listed = [[(tensor.name, tensor.value.shape) for tensor in outputs] for outputs in both]
+    rounds = all(any(isinstance(node.op, Requantize) for node in graph.nodes) for graph in (a, b))
+    return list(zip(*both, strict=True)) if rounds and listed[0] == listed[1] else []
 
 
 def _tensors(

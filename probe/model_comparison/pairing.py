@@ -18,7 +18,7 @@ from probe.model_comparison.causes.own_mistakes import (
 )
 from probe.model_comparison.causes.reading import hidden
 from probe.model_comparison.causes.unseen_weights import unseen_weights
-from probe.model_comparison.given_pairs import Pairing, given_pairs
+from probe.model_comparison.given_pairs import Pairing, given_pairs, of_one_integer_file
 from probe.model_comparison.graphs.graph import ModelGraph, Tensor
 from probe.model_comparison.graphs.shared_constants import share_constants
 from probe.model_comparison.graphs.weights import anchors
@@ -123,6 +123,8 @@ def _pair(passes: ComparedPasses, pairs: Pairing, say: Callable[[str], None]) ->
     share_constants(a, b)
     shared = anchors(a, b) if alone is None else {}
     decisions = [Decision(*both, "given") for both in given_pairs(pairs, a, b, alone)]
+    if alone is None and not decisions:
+        decisions += [Decision(*both, "name") for both in of_one_integer_file(a, b)]
     if alone is not None:
         decisions += [Decision(*both, "name") for both in by_names(a, b)]
         decisions += _by_own_values(a, b, decisions)

@@ -163,3 +163,35 @@ def test_leaky_relu_with_a_multiplier_of_8_bits(tmp_path):
     assert "the framework rounds once with an 8-bit multiplier" in claim
     claim = named(path, "reference", inputs, by(path, "xnnpack", inputs), "rounds-once")
     assert "yours rounds once with an 8-bit multiplier" in claim
+
+
+def test_one_file_under_two_engines(tmp_path):
+    """Its layers are paired by their tensors: codes that differ by 1 have no other partner."""
+    path = tmp_path / "net.tflite"
+    tensors = [FlatTensor("x", (2048, 16), "int8", scale=X[0], zero_point=X[1])]
+    nodes = []
+    for layer in ("first", "second"):
+        weights = RNG.integers(-127, 128, (16, 16))
+        at = len(tensors)
+        tensors += [
+            FlatTensor(f"{layer}.w", dtype="int8", data=weights, scale=0.011),
+            FlatTensor(
+                f"{layer}.b",
+                dtype="int32",
+                data=RNG.integers(-900, 900, 16),
+                scale=0.011 * tensors[-1].scale,
+            ),
+            FlatTensor(layer, (2048, 16), "int8", scale=Y[0], zero_point=Y[1]),
+        ]
+        numbers = [at - 1, at, at + 1]
+        nodes.append(
+            FlatNode("FULLY_CONNECTED", numbers, [at + 2], ("FullyConnectedOptions", {}), 4)
+        )
+    built(Net(tensors, nodes, [0], [len(tensors) - 1]), path=path)
+    engines = (probe.open_model(str(path), engine=engine) for engine in ("optimised", "reference"))
+    comparison = probe.compare(*engines, drawn(path))
+    assert [pair.a for pair in comparison.pairs] == [("first",), ("second",)]
+    assert [pair.source for pair in comparison.pairs] == [True, True], str(comparison)
+    for pair in comparison.pairs:
+        assert "A's layers with B's rounding give B's values" in pair.notes
+        assert "neither is wrong: both are roundings of TFLite" in pair.notes

@@ -24,7 +24,7 @@ from probe.model_comparison.matching.paired import Paired
 from probe.model_comparison.matching.segments import Joined, Segment, joined
 from probe.model_comparison.matching.walk_state import WalkState
 from probe.numerics.precision import precision_of
-from probe.ops import Gather, Identity, Slice
+from probe.ops import Gather, Identity, Requantize, Slice
 from probe.ops.step import Step
 from probe.report import Finding
 from probe.trial.case import Case
@@ -106,6 +106,9 @@ def reasons(
         result.differences = proven + rest
         name = proven[0].name.partition("[")[0].removesuffix(" at ")
         result.further.append(f"A's layers with B's {name} give B's values")
+        node = proven[0].node
+        if name == "rounding" and node is not None and isinstance(node.op, Requantize):
+            result.further.append("neither is wrong: both are roundings of TFLite")
         return result
     _without_places(result)
     told = any(difference.certain for difference in result.differences)
