@@ -8,7 +8,7 @@ node_def.proto, attr_value.proto and saved_object_graph.proto of TensorFlow.
 from functools import cache
 from typing import Any
 
-from google.protobuf import (  # type: ignore[import-untyped]
+from google.protobuf import (
     descriptor_pb2,
     descriptor_pool,
     message_factory,
