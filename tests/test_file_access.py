@@ -61,14 +61,9 @@ ALLOWED = {
     ("adapters/tflite/run_in_child.py", "TemporaryFile"): "a file without a name",
     ("adapters/tflite/run_in_child.py", "fdopen"): "the standard output of a child process",
     ("adapters/tflite/tflm_calls.py", "TemporaryFile"): "a file without a name",
-<<<<<<< HEAD
     ("adapters/saved_model/forking.py", "read_text"): "what the system says of its memory",
     ("adapters/saved_model/processes.py", "read_text"): "what the system says of a process",
     ("adapters/saved_model/proto.py", "is_symlink"): "a link is refused",
-=======
-    ("adapters/saved_model/proto.py", "is_symlink"): "a link, which is refused and not followed",
-    ("adapters/saved_model/processes.py", "read_text"): "what Linux says of this process",
->>>>>>> b11af8ae (Where the SavedModel adapter looks at files by itself, and why)
     ("adapters/keras/tf_graph/walk.py", "is_file"): "a file of code that is running",
 }  # fmt: skip
 """The places that do so themselves, and why they may."""
