@@ -16,7 +16,7 @@ from probe.by_hand.helpers import HELPERS
 from probe.by_hand.script import Computation, HandScript, NamedValue, Statement
 from probe.by_hand.syntax import refuse_foreign
 from probe.by_hand.writer import written
-from probe.errors import BadInput, absorbed
+from probe.errors import BadInput
 
 __all__ = ["OVERFLOWS", "TriedScript", "holds", "same_values", "tried"]
 
@@ -86,21 +86,23 @@ def same_values(script: HandScript, instead: Mapping[str, str]) -> set[str]:
                 if own is not None and other is not None and own.shape == other.shape:
                     if _close(other, own, _SHARE):
                         found.add(line)
-            _execute(statement, namespace)
+            try:
+                _execute(statement, namespace)
+            except _Fault:
+                return set()
     return found
 
 
 def _value_of(text: str, namespace: Mapping[str, Any]) -> np.ndarray | None:
     """What an expression gives; None where it has a name that is not known, or fails."""
     names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
-    if not names <= namespace.keys():
+    if "load" in names or not names <= namespace.keys():
         return None
     try:
         space = dict(namespace)
         _run_text(f"_ = {text}", space)
         return np.asarray(space["_"])
-    except Exception as error:
-        absorbed(error)
+    except (IndexError, TypeError, ValueError):  # of other shapes
         return None
 
 
