@@ -493,9 +493,14 @@ class Sum(Op):
         )
         if of.few is not None:
             assert self.terms is not None
-            own[of.few] = np.maximum(
-                own[of.few], of_partial_sums(self.terms(of.inputs, of.few), precision)
-            )
+            terms = self.terms(of.inputs, of.few)
+            for order in (terms, self.in_other_order(of.inputs, terms)):
+                if order is not None:
+                    own[of.few] = np.maximum(own[of.few], of_partial_sums(order, precision))
         if of.slacks[0] is not None:
             own += self.propagate(of.slacks[0])
         return (own,)
+
+    def in_other_order(self, inputs: Arrays, terms: np.ndarray) -> np.ndarray | None:
+        """The ``terms`` in another order that kernels sum them in; None where there is none."""
+        return None

@@ -284,6 +284,16 @@ class Conv(Sum):
             terms = np.concatenate([first, terms], axis=2)
         return terms
 
+    def in_other_order(self, inputs: Arrays, terms: np.ndarray) -> np.ndarray | None:
+        """Down the columns of the window, as oneDNN's kernels for few channels go."""
+        sizes = self._kernel(inputs).shape[2:]
+        if sum(size > 1 for size in sizes) < 2:
+            return None
+        count = math.prod(sizes)
+        first, taps = terms[:, :, :-count], terms[:, :, -count:].reshape(*terms.shape[:2], *sizes)
+        axes = (0, 1, *range(taps.ndim - 1, 1, -1))
+        return np.concatenate([first, taps.transpose(axes).reshape(*terms.shape[:2], -1)], axis=2)
+
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         x, kernel = inputs[0], self._kernel(inputs)
         groups = np.any(mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:]), axis=2)
