@@ -16,6 +16,7 @@ from probe.evaluation.added_biases import with_bias_first
 from probe.numerics.blocks import places
 from probe.numerics.precision import UNBOUNDED, Precision, of_storing
 from probe.numerics.sum_error import LOOK_BLOCK_TERMS, of_partial_sums, of_sums
+from probe.ops import Add, AddConstant
 from probe.ops.base import Evaluated, Op, Sum
 from probe.ops.step import Step, weights_of
 
@@ -80,7 +81,9 @@ def allowances(
             bounds = carry(
                 step.op, operands, slacks, values[position], precision, grids, where, kept
             )
-            more = with_bias_first(steps, position, inputs, values, precision)
+            more = None
+            if isinstance(step.op, Add | AddConstant):
+                more = with_bias_first(steps, position, inputs, values, precision)
             if more is not None and bounds[0] is not None:
                 bounds = (bounds[0] + more, *bounds[1:])
             carried.append(bounds)

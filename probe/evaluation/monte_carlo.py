@@ -17,6 +17,7 @@ import numpy as np
 from probe.evaluation.added_biases import with_bias_first
 from probe.evaluation.allowance import Values, carry, rounded
 from probe.numerics.precision import SIGMAS, VANISHING, Precision, of_storing
+from probe.ops import Add, AddConstant
 from probe.ops.base import Op, Rearrangement, Sum
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Step
@@ -81,7 +82,9 @@ def noise_of(
             operands = [ref.of(inputs, values) for ref in step.sources(position)]
             last = position in ends
             errors = _of_step(step.op, operands, outputs, precisions[position], grids, last)
-            more = with_bias_first(steps, position, inputs, values, precisions[position])
+            more = None
+            if isinstance(step.op, Add | AddConstant):
+                more = with_bias_first(steps, position, inputs, values, precisions[position])
             if more is not None and errors[0] is not None:
                 errors = (np.hypot(errors[0], more / SIGMAS), *errors[1:])
             scales.append(tuple(scale if scale is None else scale.astype(kind) for scale in errors))

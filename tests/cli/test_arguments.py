@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -96,6 +97,7 @@ def test_a_verb_is_a_verb_and_a_file_of_that_name_is_a_file(probe, tmp_path, mon
 
 def test_a_word_too_few_or_too_many_is_one_sentence_with_the_command(probe):
     models, shape = (KERAS, QKERAS), ("--shape", "1,8,8,1")
+    both = shlex.join(models)
     told = "one model is checked at a time; "
     for given, words in (
         ((), "give a model's file: probe model.h5 lists its layers, and "),
@@ -103,7 +105,7 @@ def test_a_word_too_few_or_too_many_is_one_sentence_with_the_command(probe):
         (("record", KERAS), "-o FILE is missing: probe record MODEL -o FILE\n"),
         (("repro",), "MODEL is missing: probe repro MODEL --layer NAME -o DIR\n"),
         (("--layer", "conv2d"), "MODEL is missing: probe MODEL\n"),
-        ((*models, *shape), f"{told}two models are compared by probe compare {KERAS} {QKERAS} --s"),
+        ((*models, *shape), f"{told}two models are compared by probe compare {both} --s"),
         ((KERAS, "conv2d"), f"{told}a layer is given by --layer conv2d\n"),
         (("compare", *models, "x"), "one word is too many, x: probe compare A B\n"),
         ((KERAS, "--layer"), "--layer needs a value: --layer NAME\n"),

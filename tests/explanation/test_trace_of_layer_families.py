@@ -4,6 +4,7 @@ explained_layers/ and the planted mistakes."""
 import importlib
 import json
 import math
+from pathlib import Path
 
 import fault_catalogue
 import numpy as np
@@ -15,6 +16,7 @@ from explained_layers import attention, stateful
 import probe
 from probe.capture.passes import captured
 from probe.capture.question import Question
+from probe.capture.run import open_model
 from probe.evaluation.numpy_reference import recompute
 from probe.explanation.origin import number
 from probe.explanation.trace import origin_of
@@ -42,7 +44,10 @@ def holds(layer, x, at=None):
     """Every sum adds up to what the recomputation has, and the last step is the element itself: of
     a layer, or of the one called ``at`` in a model."""
     if at is None:
-        name = "" if isinstance(layer, torch.nn.Module) else layer.name
+        if isinstance(layer, str | Path):  # a file of one layer
+            name = open_model(layer).layers[0].name
+        else:
+            name = "" if isinstance(layer, torch.nn.Module) else layer.name
         (capture,) = captured(layer, Question(name, given=x)).calls
     else:
         (capture,) = captured(layer, Question(at, x)).calls

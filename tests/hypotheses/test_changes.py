@@ -79,7 +79,11 @@ BLOCK = {
     "centred behind the division": ({"norm": centred_after}, "moved-step", "mean of norm is subtr"),
     "sum for mean": ({"norm": root_of_sum}, "changed-step", "ReduceSum instead of ReduceMean"),
     "another activation": ({"gate": torch.relu}, "changed-step", "instead of"),
-    "added for multiplied": ({"merged": torch.add}, "changed-step", "Add instead of Mul in mul"),
+    "added for multiplied": (
+        {"merged": torch.add},
+        "changed-step",
+        "Add instead of Mul in the product of",
+    ),
     "halves exchanged": (
         {"hidden": lambda h: torch.cat([h[..., 4:], h[..., :4]], -1)},
         "rearranged-tensor",

@@ -43,8 +43,8 @@ def test_an_unknown_cell_is_refused_and_not_guessed():
     for kernel, operator, dtype, what in (
         (EngineKernel("xnnpack", "aarch64", True), "CONV_2D", "int8", "aarch64"),
         (EngineKernel("optimised", "arm64"), "FULLY_CONNECTED", "int8", "arm64"),
-        (EngineKernel("tflm"), "CONV_2D", "uint8", "of uint8 in the tflm kernels"),
-        (EngineKernel("reference"), "SUM", "int8", "SUM of int8 in the reference kernels"),
+        (EngineKernel("tflm"), "CONV_2D", "uint8", "no known rounding in the tflm kernels"),
+        (EngineKernel("reference"), "SUM", "int8", "no known rounding in the reference kernels"),
     ):
         with pytest.raises(Undescribed, match=what):
             rounding(kernel, operator, dtype)
