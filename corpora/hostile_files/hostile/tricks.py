@@ -470,7 +470,7 @@ def _pt(kind: str, slug: str, value: Callable[[Place], bytes], allowed=REFUSED) 
         kind,
         slug,
         build,
-        Run(("m.pt",), REFUSED),
+        Run(("m.pt",), LISTED),
         Run(("m.pt", "--all", *bases.FACTORY), allowed),
     )
 
@@ -582,7 +582,7 @@ for slug, (sizes, strides, offsets) in {
         "memory",
         f"nested-{slug}",
         _nested(sizes, strides, offsets),
-        Run(("m.pt",), REFUSED),
+        Run(("m.pt",), LISTED),
         Run(("m.pt", "--all", *bases.FACTORY), REFUSED),
     )
 
@@ -625,7 +625,7 @@ for slug, (rows, columns) in {
         "memory",
         f"sparse-rows-{slug}",
         _compressed(rows, columns),
-        Run(("m.pt",), REFUSED),
+        Run(("m.pt",), LISTED),
         Run(("m.pt", "--all", *bases.FACTORY), ANY if slug == "honest" else REFUSED),
     )
 QTENSOR = name_("torch._utils", "_rebuild_qtensor")
