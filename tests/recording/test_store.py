@@ -77,8 +77,9 @@ ARRAYS = [
     ),
     *(
         np.linspace(-1, 1, 5).astype(getattr(ml_dtypes, name))
-        for name in ("bfloat16", "float8_e4m3fn", "int4", "uint2")
+        for name in ("bfloat16", "float8_e4m3fn", "int4")
     ),
+    np.arange(4).astype(ml_dtypes.uint2),
     np.asfortranarray(np.arange(12.0).reshape(3, 4)),
     np.float32([[np.nan, -0.0], [np.inf, 1e-45]]),
     np.zeros((0, 3)),
