@@ -12,7 +12,7 @@ from .proto import SavedFolder
 
 __all__ = ["loading", "running"]
 
-_SECONDS, _OPERATIONS, _BYTES = 8.0, 50.0, 1 << 23
+_SECONDS, _OPERATIONS, _BYTES = 6.0, 50.0, 1 << 23
 """Seconds of processor time for anything, and how many operations and bytes each further second is
 for."""
 
