@@ -210,7 +210,7 @@ OF_INTEGERS = {
     "QuantizeFloat": (ops.QuantizeFloat(0.25, 3, -128, 127), X),
     "ScaleInFloat32": (ops.ScaleInFloat32(0.003, 1.25, -128, 127), WHOLE),
     "SoftmaxOfCodes": (ops.SoftmaxOfCodes(0.05, 1.0, 1 / 256, -128, -128, 127), CODES),
-    "DynamicInput": (ops.DynamicInput((1,)), X),
+    "DynamicInput": (ops.DynamicInput((1,)), np.linspace(-1.0, 2.0, 12).reshape(3, 4)),
     "IntegerLSTM": (
         ops.IntegerLSTM(
             **LSTM_PARTS,
