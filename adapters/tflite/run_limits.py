@@ -10,7 +10,7 @@ from probe.files.size_limits import most
 from .allowed_operators import ALLOWED
 from .cut_out import bytes_of
 from .run_in_child import Limits
-from .schema import OMITTED, TfliteFile, bits_of, count_of
+from .schema import OMITTED, Subgraph, TfliteFile, TfliteNode, bits_of, count_of
 
 __all__ = ["limits", "refuse_endless", "refuse_untrusted"]
 
@@ -21,6 +21,8 @@ _DEEPEST = 64
 """So deep do subgraphs run others."""
 _PRODUCTS = 1e8
 """So many products a second the slowest of the kernels computes."""
+_COLUMNS = 1 << 31
+"""The most bytes that windows of convolutions, copied as columns, add to what a run may take."""
 _TRUST = "--trust (trust=True) runs it"
 
 
@@ -75,11 +77,39 @@ def limits(model: TfliteFile, fed: int, trusted: bool) -> Limits:
         if at != OMITTED
     )
     batches = max(1.0, fed / max(1, declared))
-    memory = most(len(model.content) + fed) + 2 * batches * bytes_of(model)
+    columns = min(batches * _columns(model), _COLUMNS)
+    memory = most(len(model.content) + fed) + 2 * (batches * bytes_of(model) + columns)
     seconds = _LOOPING
     if not looping:
         seconds = min(_LOOPING + batches * _products(model) / _PRODUCTS, _SECONDS)
     return Limits(memory, seconds)
+
+
+_KERNELS = {"CONV_2D": 0, "CONV_3D": -1, "TRANSPOSE_CONV": -1, "CONV_3D_TRANSPOSE": -1}
+"""Operator -> the axis of its kernel, its second input, that no column has."""
+
+
+def _columns(model: TfliteFile) -> int:
+    """Bytes of the buffers of columns (im2col and col2im) of all convolutions, in which every
+    window, or its part of the result, is copied; by the shapes of the file."""
+    return sum(
+        _columns_of(node, subgraph)
+        for subgraph in model.subgraphs
+        for node in subgraph.nodes
+        if node.operator in _KERNELS
+    )
+
+
+def _columns_of(node: TfliteNode, subgraph: Subgraph) -> int:
+    """Four bytes for each number of a window, and a window for each cell: of what is put in columns
+    for a convolution, of the input for a transposed one."""
+    cells = node.inputs[2:3] if "TRANSPOSE" in node.operator else node.outputs[:1]
+    tensors = [subgraph.tensors[at] for at in (*node.inputs[1:2], *cells) if at != OMITTED]
+    if len(tensors) < 2 or not all(tensor.shape for tensor in tensors):
+        return 0
+    kernel, shape = (list(tensor.shape) for tensor in tensors)
+    kernel[_KERNELS[node.operator]] = shape[-1] = 1
+    return 4 * count_of(tuple(shape)) * count_of(tuple(kernel))
 
 
 def _products(model: TfliteFile) -> float:

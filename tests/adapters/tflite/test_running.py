@@ -171,6 +171,43 @@ def test_a_loop_without_end_is_ended(tmp_path, monkeypatch):
         probe.open_model(loop(tmp_path / "endless.tflite", step=0)).run([zero], (), None)
 
 
+@forks
+def test_windows_in_columns_are_within_the_limit_of_memory(tmp_path, monkeypatch):
+    """The optimised kernel copies each window of 16 by 16 by 16 numbers, 156 MiB in all; no file
+    makes it copy more than the bound."""
+    path = tmp_path / "net.tflite"
+    tensors = [
+        FlatTensor("x", (1, 115, 115, 16)),
+        FlatTensor("w", data=RNG.normal(size=(1, 16, 16, 16)).astype(np.float32)),
+        FlatTensor("b", data=np.zeros(1, np.float32)),
+    ]
+    options = ("Conv2DOptions", {"padding": 1, "strideW": 1, "strideH": 1})
+    one_op("CONV_2D", tensors, [FlatTensor("y", (1, 100, 100, 1))], options, path=path)
+    monkeypatch.setattr(run_limits, "most", lambda holds: 1 << 26)
+    model = probe.open_model(path, engine="optimised")
+    feeds = {0: np.zeros(tensors[0].shape, np.float32)}
+    assert model._runs.passed(feeds, ()).arrays[3].shape == (1, 100, 100, 1)
+    monkeypatch.setattr(run_limits, "_COLUMNS", 0)
+    with pytest.raises(ForwardFailed, match="memory"):
+        model._runs.passed(feeds, ())
+
+
+@forks
+def test_more_columns_than_the_bound_are_held(tmp_path):
+    path, size = tmp_path / "net.tflite", (1, 1000, 1000, 1)
+    tensors = [
+        FlatTensor("x", size),
+        FlatTensor("w", data=np.ones((1, 45, 45, 1), np.float32)),
+        FlatTensor("b", data=np.zeros(1, np.float32)),
+    ]
+    options = ("Conv2DOptions", {"strideW": 1, "strideH": 1})
+    one_op("CONV_2D", tensors, [FlatTensor("y", size)], options, path=path)
+    model = probe.open_model(path, engine="optimised")
+    assert run_limits.limits(model.flow.model, 0, False).memory < 6 << 30
+    with pytest.raises(ForwardFailed, match="memory"):
+        model._runs.passed({0: np.zeros(size, np.float32)}, ())
+
+
 def test_subgraphs_that_run_others_without_a_bound_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(run_limits, "_DEEPEST", 1)
     with pytest.raises(CannotOpen, match="subgraphs that run others, more than 1 deep"):
