@@ -202,7 +202,7 @@ def _checked(
     passes = captured(model, question)
     if search_options is not None:
         others = partial(passes.weights_of_others, thorough)
-        search_options = changed(search_options, others=others)
+        search_options = changed(search_options, others=others, tensors=passes.tensors)
     drift = _drift(passes, question)
     chosen: Report | None = None
     about: Capture | None = None

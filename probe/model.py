@@ -43,6 +43,7 @@ __all__ = [
     "Rounding",
     "Runnable",
     "SeesCalls",
+    "SharesMemory",
     "Slot",
     "StopForward",
     "TakesCodes",
@@ -413,6 +414,16 @@ class ComputesInCodes(Protocol):
     ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
         """Arrays that another program wrote of its tensors, by the names of its layers and as the
         integers that it computes with; and in words how they were read."""
+
+
+@runtime_checkable
+class SharesMemory(Protocol):
+    """What a model offers besides whose engine gives tensors the memory of those that are not
+    needed any more."""
+
+    def tensors(self, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """What each tensor holds right after it is computed, in this order, by the name of the
+        layer that gives it, or its own."""
 
 
 @runtime_checkable

@@ -117,6 +117,16 @@ class TfliteModel(Shown):
             return InRealNumbers(self)
         return None
 
+    def tensors(self, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """What each held right after it was computed: all of them are kept."""
+        arrays = self._runs.passed(self._feeds(inputs), None).arrays
+        names = {
+            at: name for name, node in self.flow.nodes.items() for at in self.flow.given(node)[:1]
+        }
+        return {
+            names.get(at, short(self.flow.tensors[at].name)): array for at, array in arrays.items()
+        }
+
     def dumped(
         self, arrays: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

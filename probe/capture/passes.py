@@ -31,6 +31,7 @@ from probe.model import (
     Model,
     RecordedPass,
     SeesCalls,
+    SharesMemory,
     StopForward,
     Unloaded,
     is_large,
@@ -100,6 +101,16 @@ class Passes:
         if self.alone or (dear and not thorough):
             return {}
         return self._weights_of_others
+
+    def tensors(self) -> Mapping[str, np.ndarray]:
+        """What all tensors hold, of a model whose engine gives them the memory of others; another
+        pass, not of a layer that was run alone."""
+        if self.alone or not isinstance(self.model, SharesMemory):
+            return {}
+        try:
+            return self.model.tensors(self.arrays)
+        except ProbeError:
+            return {}
 
     @cached_property
     def _weights_of_others(self) -> Mapping[str, np.ndarray]:

@@ -93,6 +93,7 @@ WHAT_TO_DO = {
     "resize-coordinates": "use the layer's coordinates",
     "resize-kernel": "interpolate as the layer does",
     "reversed-channels": "keep the channels in the layer's order",
+    "reused-buffer": "read a tensor when its layer has run",
     "rope-base": "rotate with the layer's base",
     "rope-dims": "rotate the features that the layer rotates",
     "rope-direction": "rotate in the layer's direction",

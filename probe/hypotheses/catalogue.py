@@ -20,7 +20,13 @@ from probe.hypotheses.attention import (
     rotary_embedding,
     scaled_rotation,
 )
-from probe.hypotheses.data import mean_std_order, preprocessing, written_values, wrong_input
+from probe.hypotheses.data import (
+    mean_std_order,
+    preprocessing,
+    reused_buffer,
+    written_values,
+    wrong_input,
+)
 from probe.hypotheses.layers import (
     activation,
     channel_order,
@@ -121,6 +127,7 @@ COMMON = (
 )
 """What is tried of every layer."""
 ANY_STEP = (
+    reused_buffer,
     relative_positions,
     residual_blocks,
     activation_of_steps,

@@ -283,7 +283,7 @@ def _of_source(
     if passes.alone is None:
         inputs = [tensor.value for tensor in passes.reference.inputs]
         return explained(pair, group, reasons(segment, search, walk, inputs))
-    why = reasons_alone(segment, walk.values, search)
+    why = reasons_alone(segment, passes.walked.graph, walk.values, search)
     why.further[:0] = of_dumped(segment, passes.walked.graph, passes.reference)
     return explained(pair, group, why)
 

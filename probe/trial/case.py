@@ -66,6 +66,9 @@ class Case:
     """How far the party may be off the healthy output; None where that is not known."""
     others: Callable[[], Mapping[str, np.ndarray]] = dict
     """The parameters of the model's other layers in words, asked where nothing else helps."""
+    tensors: Callable[[], Mapping[str, np.ndarray]] = dict
+    """What the tensors of the model hold by their names, that of the layer among them, where its
+    engine gives them the memory of others; asked where nothing else helps."""
     region: Region | None = None
     """The slice of the output that is looked at first, where computing all of it takes long."""
     cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)

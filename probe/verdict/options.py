@@ -38,6 +38,8 @@ class Search:
     """Called with the slugs as they are tried."""
     others: Callable[[], Mapping[str, np.ndarray]] = dict
     """Gives the parameters of the model's other layers, which takes a forward pass."""
+    tensors: Callable[[], Mapping[str, np.ndarray]] = dict
+    """Gives what all tensors of the model hold, which takes a forward pass."""
     road: Road | None = None
     """The way from the model's input to the layer, where the user's values came by it."""
 

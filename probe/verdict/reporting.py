@@ -141,6 +141,7 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
         road=search.road,
         held={
             "others": search.others,
+            "tensors": search.tensors,
             "input_names": call.capture.names_of_inputs(len(layer.inputs)),
             "layer": call.capture.layer,
         },

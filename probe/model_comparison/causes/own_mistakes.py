@@ -10,8 +10,10 @@ from probe import printable
 from probe.model_comparison.graphs.graph import ModelGraph
 from probe.model_comparison.graphs.node_values import signature
 from probe.model_comparison.matching.segments import Segment
+from probe.numerics.shared_memory import DO, in_words, overlaps
+from probe.report import Finding
 
-__all__ = ["of_axes", "of_dump", "of_dumped", "of_modes", "ties"]
+__all__ = ["of_axes", "of_dump", "of_dumped", "of_modes", "of_reused_memory", "ties"]
 
 _NEAR = 1e-4
 
@@ -75,6 +77,31 @@ def of_dumped(segment: Segment, model: ModelGraph, alone: ModelGraph) -> Iterato
                 "reused"
             )
             return
+
+
+def of_reused_memory(segment: Segment, model: ModelGraph) -> Finding | None:
+    """The tensors whose values an array that differs holds in the place of its own."""
+    dump, own = segment.paired.a.tensor.value, segment.paired.b
+    tensors: dict[str, np.ndarray] = {}
+    for tensor in model.tensors:
+        if tensor.recorded is not None:
+            tensors.setdefault(printable.name(tensor.name), tensor.value)
+    name = printable.name(own.name)
+    if tensors.get(name) is not own.recorded or own.value.shape != dump.shape:
+        return None
+    found = overlaps(dump, name, tensors)
+    if (
+        own.value.dtype.kind == "f"
+        and len(found) == 1
+        and found[0].stop - found[0].start == dump.size
+    ):
+        return None  # of_dumped says it, which measures by more than equality
+    left = dump.ravel() != own.value.ravel()
+    for overlap in found:
+        left[overlap.start : overlap.stop] = False
+    if not found or left.any():
+        return None
+    return Finding("reused-buffer", in_words(found, name, dump.size, tensors), 0.0, do=DO)
 
 
 def ties(pair_a: np.ndarray, pair_b: np.ndarray, allowed: np.ndarray) -> str:

@@ -11,13 +11,14 @@ from probe.errors import ProbeError, our_fault
 from probe.evaluation.numpy_reference import recompute
 from probe.model_comparison.causes.input_relations import of_input, same_numbers
 from probe.model_comparison.causes.narrow_types import narrow_types
+from probe.model_comparison.causes.own_mistakes import of_reused_memory
 from probe.model_comparison.causes.reading import read, transplanted
 from probe.model_comparison.causes.readings import other_readings
 from probe.model_comparison.causes.surplus_steps import surplus_step
 from probe.model_comparison.causes.weight_differences import Difference
 from probe.model_comparison.causes.zero_points import of_zero_point
 from probe.model_comparison.graphs.dequantizing import mismatches
-from probe.model_comparison.graphs.graph import Tensor
+from probe.model_comparison.graphs.graph import ModelGraph, Tensor
 from probe.model_comparison.graphs.node_values import taken
 from probe.model_comparison.graphs.normalization import FoldedNode
 from probe.model_comparison.matching.paired import Paired
@@ -206,11 +207,17 @@ def _find_causes(
 
 
 def reasons_alone(
-    segment: Segment, values: Mapping[Tensor, np.ndarray], search: Search | str
+    segment: Segment,
+    model: ModelGraph,
+    values: Mapping[Tensor, np.ndarray],
+    search: Search | str,
 ) -> Reasons:
     """The same where one side is arrays alone: the mistakes that give these from the model's
-    layers."""
+    layers, or the tensors whose values they are."""
     result, paired = Reasons([]), segment.paired
+    if (reused := of_reused_memory(segment, model)) is not None:
+        result.findings = (reused,)
+        return result
     whole = joined(segment.b, paired.b, values)
     if whole is None or paired.unforced is None or paired.allowed is None:
         return result

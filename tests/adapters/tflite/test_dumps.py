@@ -77,6 +77,23 @@ def test_a_wrong_tensor_is_the_source(reference, reports, image):
     assert [source.a for source in found.sources] == [(reports[at].layer,)]
 
 
+def test_a_tensor_whose_memory_was_used_again(reference, reports, image):
+    """Read after the run, as a dump is that no engine was told to keep tensors for."""
+    place = {report.layer: at for at, report in reports.items()}
+    early, late = "sequential_1/depthwise_conv2d_1/Squeeze1", "sequential_1/pool_1/AvgPool"
+    gone = codes(reports[place[early]]).copy()
+    over = codes(reports[place[late]]).ravel()
+    gone.ravel()[64 : 64 + over.size] = over
+    words = f"values 64 to {63 + over.size} of {gone.size} are those of the tensor {late}: "
+    report = probe.check(reference, early, image, expected=gone)
+    assert report.findings[0].slug == "reused-buffer", str(report)
+    assert report.findings[0].claim == f"{words}the memory of {early} was used again"
+    dump = {str(at): codes(report) for at, report in reports.items()} | {str(place[early]): gone}
+    found = probe.compare(reference, dump, image)
+    (source,) = found.sources
+    assert source.a == (early,) and source.findings[0].claim.startswith(words), str(found)
+
+
 def test_a_folder_of_bytes(reports, image, tmp_path):
     folder = tmp_path / "dump"
     folder.mkdir()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from planting import Rows, draw, planter, rng
-from tflite_files import FlatTensor, one_op
+from tflite_files import FlatNode, FlatTensor, Net, built, one_op
 
 ROWS: Rows = []
 plant = planter(ROWS)
@@ -134,6 +134,39 @@ def symmetric_rows() -> tuple:
 def one_scale_for_the_batch() -> tuple:
     scale = np.abs(ROWS_OF_X).max() / 127
     return (*_dense(), _with_input(np.rint(ROWS_OF_X / scale) * scale))
+
+
+def _pools() -> tuple[str, np.ndarray]:
+    path = Path(FOLDER.name) / "pools.tflite"
+    tensors = [
+        FlatTensor(name, (1, size, size, 4), "int8", scale=0.05, zero_point=3)
+        for name, size in (("x", 24), ("first", 23), ("second", 22), ("third", 11))
+    ]
+    nodes = [
+        FlatNode("MAX_POOL_2D", [at], [at + 1], ("Pool2DOptions", _window(stride)), 2)
+        for at, stride in enumerate((1, 1, 2))
+    ]
+    built(Net(tensors, nodes, [0], [3]), path=path)
+    return str(path), X
+
+
+def _window(stride: int) -> dict[str, int]:
+    sizes = {"filterWidth": 2, "filterHeight": 2}
+    return {"padding": 1, "strideW": stride, "strideH": stride, **sizes}
+
+
+def _pooled(x: np.ndarray, stride: int) -> np.ndarray:
+    parts = [x[:, i : x.shape[1] - 1 + i, j : x.shape[2] - 1 + j] for i in (0, 1) for j in (0, 1)]
+    return np.maximum.reduce(parts)[:, ::stride, ::stride]
+
+
+@plant("reused-buffer", "TFLite MAX_POOL_2D")
+def the_place_of_a_later_tensor() -> tuple:
+    first = _pooled(X, 1)
+    arena = first.ravel().copy()  # the third tensor comes in the place of the first
+    third = _pooled(_pooled(first, 1), 2).ravel()
+    arena[: third.size] = third
+    return (*_pools(), arena.reshape(first.shape), {"at": "first"})
 
 
 EIGHTHS = rng(11).integers(-3, 4, (12, 16))
