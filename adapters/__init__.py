@@ -11,14 +11,18 @@ import re
 import struct
 import zipfile
 from collections.abc import Collection, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from probe import printable
 from probe.errors import BadInput, CannotOpen, MissingExtra, ProbeError, in_words
+from probe.files.kinds import beginning, kind_of
 from probe.files.regular_file import exists, is_file, is_folder, open_file
 from probe.files.size_limits import too_much
 from probe.listing import Listing
 from probe.process.extras import install
+from probe.suggestions import did_you_mean
 
 __all__ = ["list_file", "open_model", "weight_files", "weights_alone"]
 
@@ -171,12 +175,15 @@ def _adapter_of_file(path: Path) -> str:
         return _adapter_of_archive(path)
     if _is_safetensors(head, size):
         return ".torch"
-    for beginning, kind in _KINDS:
-        if re.match(beginning, head, re.DOTALL):
+    for start, kind in _KINDS:
+        if re.match(start, head, re.DOTALL):
             if kind.startswith("."):
                 return kind
             raise CannotOpen(f"{path} is {kind}")
-    raise CannotOpen(f"{path} is not a Keras, PyTorch, ONNX or TFLite file: {_words(head)}")
+    found = kind_of(str(path), head)
+    if found is not None and found.as_model:
+        raise CannotOpen(f"{path} is {found.what}: {found.as_model.format(path=path)}")
+    raise CannotOpen(f"{path} is not a Keras, PyTorch, ONNX or TFLite file: {beginning(head)}")
 
 
 _KINDS: tuple[tuple[bytes, str], ...] = (
@@ -190,11 +197,6 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", ".onnx"),
     # SavedModel: field 1 is the schema version, 1; then the graphs.
     (rb"\x08\x01\x12", "the graph of a SavedModel: give its folder"),
-    (rb"\x93NUMPY", "a NumPy array and no model: give it with --input (x= in Python)"),
-    (
-        rb"version https://git-lfs",
-        "a Git LFS pointer, not the file itself: run git lfs pull",
-    ),
 )
 """How a file begins -> its adapter, or what it is and why it cannot be opened."""
 
@@ -264,10 +266,23 @@ def _adapter_of_folder(path: Path) -> str:
         return ".transformers"
     if _arrays_alone(path):
         return _RECORDING
+    names = sorted(entry.name for entry in islice(os.scandir(path), _LISTED))
+    if not names:
+        raise CannotOpen(f"{path} is an empty folder: it contains neither a model nor outputs")
+    models = [str(path / name) for name in names if name.endswith(_MODELS)][:_SHOWN]
+    if models:
+        raise CannotOpen(f"{path} is a folder, not a model file; {did_you_mean(models)}")
     raise CannotOpen(
         f"{path} is a folder, not a model file, nor a Hugging Face directory with config.json and "
-        "*.safetensors, nor a folder of nothing but .npy files"
+        "*.safetensors, nor a folder of nothing but .npy files: it contains "
+        f"{printable.several(names, _SHOWN)}"
     )
+
+
+_MODELS = (".keras", ".h5", ".hdf5", ".pt", ".pth", ".pt2", ".onnx", ".tflite", ".gguf")
+"""How files of models are called."""
+_LISTED, _SHOWN = 1000, 3
+"""So many names of a folder are looked at, and so many said."""
 
 
 def _arrays_alone(path: Path) -> bool:
@@ -275,11 +290,3 @@ def _arrays_alone(path: Path) -> bool:
     names = (name for _, _, files in os.walk(path) for name in files if not name.startswith("."))
     first = next(names, "")
     return first.endswith(".npy") and all(name.endswith(".npy") for name in names)
-
-
-def _words(head: bytes) -> str:
-    """What the beginning of an unknown file looks like."""
-    text = head[:40].decode("ascii", "replace").split("\n")[0]
-    if text.isprintable() and "\ufffd" not in text:
-        return f"it starts with the text {text!r}"
-    return f"it starts with the bytes {head[:8].hex(' ')}"

@@ -10,7 +10,7 @@ from types import ModuleType
 
 from probe.command_line import joined
 from probe.errors import BadInput
-from probe.files.regular_file import is_file, open_file
+from probe.files.regular_file import is_file, missing, open_file
 
 __all__ = ["import_named", "import_option", "refuse_factory"]
 
@@ -30,7 +30,7 @@ def import_named(name: str) -> ModuleType:
     path = Path(name)
     folder = path.resolve().parent if name.endswith(".py") else Path.cwd()
     if name.endswith(".py") and not is_file(path):
-        raise BadInput(f"the file {name} does not exist")
+        raise BadInput(missing(name))
     try:
         with _importable(folder):
             if name.endswith(".py"):

@@ -3,14 +3,13 @@
 The library raises them, the command prints them as ``probe: …`` and exits with status 2.
 """
 
-import difflib
 import logging
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from probe import printable
+from probe.suggestions import did_you_mean, near_parts
 
 __all__ = [
     "BadInput",
@@ -33,8 +32,8 @@ __all__ = [
 
 
 _LOG = logging.getLogger(__name__)
-_REASON, _COMPARED = 300, 500
-"""Letters of a library's sentence, and of names that are held against one another."""
+_REASON = 300
+"""Letters of a library's sentence."""
 
 
 class ProbeError(Exception):
@@ -132,9 +131,8 @@ class UnknownLayer(ProbeError):
         names = [name for name in names if name]
         if wanted == "(root)":
             hint = 'the whole model is --layer "" (probe.check(model, ""))'
-        elif near := _near(wanted, names):
-            *others, last = map(repr, near)
-            hint = f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+        elif meant := near_parts(wanted, names):
+            hint = did_you_mean(map(repr, meant))
         else:
             hint = f"it has {printable.several(map(repr, names)) or 'no layers'}"
         super().__init__(
@@ -143,25 +141,6 @@ class UnknownLayer(ProbeError):
 
 
 _LISTED_BY = "(probe MODEL lists the layers, probe MODEL --parts the blocks)"
-_NEAR = 3
-
-
-def _near(wanted: str, names: list[str]) -> list[str]:
-    """The names that may have been meant, the nearest first: those that end with it, then those
-    that are spelled alike, that contain it, or whose last part is spelled alike."""
-    wanted = wanted[:_COMPARED].lower()
-    names = [name for name in names if len(name) <= _COMPARED]
-    spelled = {name: name.lower() for name in names}
-    last = {name: re.split(r"[./]", folded)[-1] for name, folded in spelled.items()}
-    alike = difflib.get_close_matches(wanted, list(spelled.values()), n=_NEAR, cutoff=0.5)
-    ends = difflib.get_close_matches(wanted, set(last.values()), n=1, cutoff=0.7)
-    found = [
-        *(name for name in names if spelled[name].endswith((f".{wanted}", f"/{wanted}"))),
-        *(name for word in alike for name in names if spelled[name] == word),
-        *(name for name in names if wanted and wanted in spelled[name]),
-        *(name for name in names if last[name] in ends),
-    ]
-    return list(dict.fromkeys(found))[:_NEAR]
 
 
 def absorbed(error: Exception) -> None:

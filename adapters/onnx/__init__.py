@@ -72,7 +72,13 @@ def open_model(
         refuse_endless(path, proto)
         refuse_large(path, proto)
         load_external_data_for_model(proto, str(path.parent))
-    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+    except DecodeError:
+        size = path.stat().st_size
+        raise CannotOpen(
+            f"{path} is truncated or damaged: its {size:,} bytes are not a whole ONNX model; copy "
+            "or export it once more"
+        ) from None
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise CannotOpen(
             f"{path} cannot be read as an ONNX model: {' '.join(str(error).split())[:200]}"
         ) from None

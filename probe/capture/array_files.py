@@ -16,8 +16,10 @@ import numpy as np
 
 from probe import printable
 from probe.capture.model_inputs import part_of
+from probe.capture.number_texts import rows, words
 from probe.capture.user_arrays import Partial, Unshaped
 from probe.errors import BadInput, in_words
+from probe.files.kinds import Kind, beginning, kind_of
 from probe.files.regular_file import is_folder, open_file
 from probe.files.size_limits import too_much
 
@@ -26,14 +28,13 @@ __all__ = [
     "values",
 ]
 
+_HEAD = 64
+"""Bytes by which a file is told."""
 FLAT, IMAGES = (".txt", ".csv", ".dat", ".bin"), (".png", ".jpg", ".jpeg")
 """How files are called that hold no shape, and those that are images."""
 
 _AXES = 64
 """As many as NumPy's arrays have."""
-
-
-_POINTER = b"version https://git-lfs"
 
 
 def array(
@@ -49,19 +50,17 @@ def array(
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             if path.endswith((".txt", ".csv")):
-                return _text(file, path, "," if path.endswith(".csv") else None)
+                return rows(file, path, "," if path.endswith(".csv") else None)
             if path.endswith(".dat"):
-                return _numbers(file, path)
+                return words(file, path)
             if path.endswith(".bin"):
                 return _bytes(file, size, path, dtype)
-            if file.read(len(_POINTER)) == _POINTER:
-                raise BadInput(
-                    f"{path} is a Git LFS pointer, not the file itself: run git lfs pull"
-                )
+            head = file.read(_HEAD)
             file.seek(0)
-            if file.read(4) in (b"PK\3\4", b"PK\5\6"):  # the latter where it holds nothing
+            if head[:4] in (b"PK\3\4", b"PK\5\6"):  # the latter where it holds nothing
                 return _archive(file, path, size)
-            file.seek(0)
+            if head[:6] != b"\x93NUMPY":
+                raise BadInput(_no_array(path, kind_of(path, head), head))
             return _array(file, size, path)
     except BadInput:
         raise
@@ -70,6 +69,16 @@ def array(
         raise BadInput(
             f"{path} cannot be read as .npy, .npz, .txt, .csv, .dat or .bin: {in_words(error)}"
         ) from None
+
+
+def _no_array(path: str, kind: Kind | None, head: bytes) -> str:
+    """What is said of a file that is none of an array."""
+    if kind is not None and kind.as_array:
+        return f"{path} is {kind.what}, not an array file: {kind.as_array.format(path=path)}"
+    return (
+        f"{path} is no .npy or .npz file: {beginning(head)}; save the array with np.save, or name "
+        "a file of numbers .txt, .csv, .dat or .bin"
+    )
 
 
 def by_name(path: str, dtype: str | None = None) -> dict[str, np.ndarray]:
@@ -95,18 +104,6 @@ def by_name(path: str, dtype: str | None = None) -> dict[str, np.ndarray]:
     if not arrays:
         raise BadInput(f"{path} is a folder without .npy files")
     return arrays
-
-
-def _numbers(file: IO[bytes], path: str) -> np.ndarray:
-    """The numbers of a text between blanks or commas, as programs in C write them."""
-    text = file.read()
-    try:
-        words = text.decode("ascii").replace(",", " ").split()
-        return np.array(list(map(float, words)))
-    except UnicodeDecodeError:
-        raise BadInput(
-            f"{path} is not text; if it holds numbers as bytes, name it .bin and give --dtype"
-        ) from None
 
 
 def _bytes(file: IO[bytes], size: int, path: str, dtype: str | None) -> np.ndarray:
@@ -137,15 +134,6 @@ def dtype_of(name: str) -> np.dtype[Any]:
     raise BadInput(f"--dtype is a NumPy dtype of numbers such as float32 or >i2; you gave {name!r}")
 
 
-def _text(file: IO[bytes], path: str, delimiter: str | None) -> np.ndarray:
-    # by name loadtxt would also fetch a URL, and unpack
-    with TextIOWrapper(file, encoding="utf-8") as text:
-        if not any(line.partition("#")[0].strip() for line in text):
-            raise BadInput(f"{path} contains no numbers")
-        text.seek(0)
-        return np.loadtxt(text, delimiter=delimiter, ndmin=1)
-
-
 def _archive(file: IO[bytes], path: str, size: int) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     with zipfile.ZipFile(file) as archive:
@@ -155,6 +143,9 @@ def _archive(file: IO[bytes], path: str, size: int) -> dict[str, np.ndarray]:
                 f"{path} declares {declared:,} bytes of data but has {size:,}: it is damaged "
                 "or crafted to exhaust memory"
             )
+        kind = kind_of(path, b"", archive.namelist())
+        if kind is not None and kind.as_array:
+            raise BadInput(_no_array(path, kind, b""))
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             if info.flag_bits & 1:

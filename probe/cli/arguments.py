@@ -163,12 +163,8 @@ _EXCLUDED: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("parts", ("layer", "all"), "--parts lists the blocks and checks nothing"),
     ("quiet", ("verbose",), "one prints less, the other more"),
     ("to", ("expect_input", "fold"), "a segment is checked only in a run of the whole model"),
-    (
-        "input",
-        ("shape", "expect_input"),
-        "there is one input: a file or random values, the model's or the layer's",
-    ),
-    ("input", ("seed",), "the input is not random"),
+    ("input", ("shape", "seed"), "the input is not random"),
+    ("input", ("expect_input",), "the layer runs alone, on its own input"),
     ("text", ("input", "shape", "expect_input"), "the input is the text"),
     ("expect_input", ("shape", "seed"), "the input is not random"),
     ("replace", ("expect_input",), "the layers after it run only in a run of the whole model"),
@@ -185,6 +181,14 @@ _EXCLUDED: tuple[tuple[str, tuple[str, ...], str], ...] = (
         "the folded layer takes the place of your values",
     ),
 )
+_LESS = {
+    ("input", "shape"): "--shape",
+    ("input", "seed"): "--seed",
+    ("input", "expect_input"): "--input",
+    ("expect_input", "shape"): "--shape",
+    ("expect_input", "seed"): "--seed",
+}
+"""Which of two is left out, where the other says all."""
 _OF_FILES: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
     ("image_layout", ("input",), (".png", ".jpg", ".jpeg"), "an image (.png, .jpg)"),
     ("scale", ("input",), (".png", ".jpg", ".jpeg"), "an image (.png, .jpg)"),
@@ -231,7 +235,8 @@ def refuse_together(arguments: Given, options: Sequence[str]) -> None:
         for other in others:
             if name in options and other in options and not _shapes_a_file(name, other, arguments):
                 raise click.UsageError(
-                    f"{_flag(name)} and {_flag(other)} cannot be used together: {why}"
+                    f"{_flag(name)} and {_flag(other)} cannot be used together: {why}; leave out "
+                    f"{_LESS.get((name, other)) or f'{_flag(name)} or {_flag(other)}'}"
                 )
     for name, files, endings, what in _OF_FILES:
         names = [path for file in files for path in _files(arguments, file)]

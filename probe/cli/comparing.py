@@ -106,8 +106,9 @@ def _refuse_of_run(arguments: Comparing) -> None:
 
 
 def _refuse_targets(arguments: Comparing) -> None:
-    """Raises BadInput where a file cannot be written, before the work for it is done."""
-    from probe.files import atomic_write
+    """Raises BadInput where a file is not there, or cannot be written, before the work for it is
+    done."""
+    from probe.files import atomic_write, regular_file
 
     if arguments.model_explorer is not None:
         from probe.report import model_explorer
@@ -126,6 +127,7 @@ def _refuse_targets(arguments: Comparing) -> None:
         )
         if path
     ]
+    regular_file.refuse_missing(reading)
     for target in (arguments.json, arguments.html, arguments.junit, arguments.save_pairs):
         if target is not None and target != "-":
             atomic_write.target_of(target, reading)

@@ -19,7 +19,8 @@ from probe.cli.arguments import Arguments, refuse_contradictions
 from probe.cli.comparing_options import Comparing
 from probe.cli.comparing_options import parameters as of_comparing
 from probe.cli.options import (
-    FileCommand,
+    GroupedCommand,
+    WordedCommand,
     parameters,
     recording_parameters,
     reproduction_parameters,
@@ -27,6 +28,7 @@ from probe.cli.options import (
 from probe.cli.output import no_empty_folder
 from probe.cli.status import status
 from probe.errors import ProbeError, in_words
+from probe.suggestions import did_you_mean, near
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -39,6 +41,8 @@ __all__ = ["command", "main"]
 class _Probe(click.Group):
     """A group whose first argument is a verb or else a model's file."""
 
+    command_class = WordedCommand
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         known = (*self.commands, "--version", "--help", "-h")  # "./causes" is a file
         if not args and not ctx.resilient_parsing:  # a shell may complete a first word to a verb
@@ -46,15 +50,21 @@ class _Probe(click.Group):
         if args and args[0] == _HELP:
             args = self._asked_for_help(args[1:])
         elif args and args[0] not in known:
+            if not ctx.resilient_parsing and (said := misuse.of_no_command(args, self._verbs())):
+                raise click.UsageError(said)
             args = [_FILE, *args]
         return super().parse_args(ctx, args)
 
     def _asked_for_help(self, words: list[str]) -> list[str]:
         """The same question as "--help" at the end."""
         if words and words[0] not in self.commands:
-            verbs = ", ".join(name for name in sorted(self.commands) if name != _FILE)
-            raise click.UsageError(f"no command {words[0]!r}; there are {verbs}")
+            meant = did_you_mean(near(words[0], self._verbs(), 1))
+            hint = meant or f"there are {', '.join(self._verbs())}"
+            raise click.UsageError(f"no command {words[0]!r}; {hint}")
         return [*words[:1], "--help"]
+
+    def _verbs(self) -> list[str]:
+        return [name for name in sorted(self.commands) if name != _FILE]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in super().list_commands(ctx) if name != _FILE]
@@ -93,7 +103,7 @@ def command() -> None:
 
 @command.command(
     _FILE,
-    cls=FileCommand,
+    cls=GroupedCommand,
     params=parameters(),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -163,6 +173,7 @@ def _record(patterns: tuple[str, ...], **given: Any) -> None:
         from probe.cli import opening
         from probe.cli.recording import record
 
+        opening.refuse_missing(arguments)
         with opening.quiet(arguments.device):
             return record(arguments, patterns)
 
@@ -190,6 +201,7 @@ def _repro(folder: str, anyway: bool, **given: Any) -> None:
         from probe.cli import opening
         from probe.cli.recording import reproduce
 
+        opening.refuse_missing(arguments)
         with no_empty_folder(folder), opening.quiet(arguments.device):
             return reproduce(arguments, folder, anyway)
 
@@ -226,6 +238,7 @@ def _asked(arguments: Arguments) -> int:
     """Lists or checks; the exit status."""
     from probe.cli import opening
 
+    opening.refuse_missing(arguments)
     if arguments.layer is None and not arguments.all:
         from probe.cli.listing import show
 

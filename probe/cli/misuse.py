@@ -2,33 +2,124 @@
 
 import re
 import sys
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Collection, Mapping
+from itertools import pairwise
 from typing import Any
 
 import click
 
 from probe.command_line import file, joined
-from probe.files.regular_file import exists
+from probe.files.regular_file import exists, missing
+from probe.suggestions import did_you_mean, near
 
-__all__ = ["in_words", "of_more_words"]
+__all__ = ["in_words", "of_more_words", "of_no_command", "valueless"]
 
 
-def of_more_words(given: Mapping[str, Any], extra: list[str]) -> str:
-    """What more words than a model may have meant, as a sentence."""
-    first, second = [str(given["model"]), *extra][-2:]
-    if not (exists(first) and exists(second)):
-        return f"one model is checked at a time; a layer is given by {joined(['--layer', second])}"
-    words = ["probe", "compare", file(first), file(second)]
-    for name in _OF_EITHER:
+def of_no_command(words: list[str], commands: Collection[str]) -> str:
+    """What is meant where the first word is neither a file nor a command, or the second is a
+    command, as a sentence; "" where all can be as it is."""
+    first, *rest = words
+    verb = rest[0] if rest and rest[0] in commands and not exists(rest[0]) else ""
+    if verb and verb != "compare":  # whose options have other names
+        return _COMES_FIRST + joined(["probe", verb, first, *rest[1:]])
+    if verb or exists(first) or any(mark in first for mark in "./\\"):
+        return ""
+    meant = near(first, commands, 1, _ALIKE)
+    if meant and rest:
+        command = joined(["probe", *meant, *rest])
+        return f"there is no file or command {first!r}; did you mean {meant[0]}? {command}"
+    if rest and exists(rest[0]):
+        return f"there is no file or command {first!r}; without it: {joined(['probe', *rest])}"
+    return ""
+
+
+_ALIKE = 0.7
+_COMES_FIRST = "the command comes first: "
+
+
+def of_more_words(
+    command: click.Command, commands: Collection[str], given: Mapping[str, Any], extra: list[str]
+) -> str:
+    """What more words than a command takes may have meant, as a sentence; ``given`` are its options
+    as they were typed."""
+    model = str(given.get("model") or "")
+    words = [word for word in (model, *extra) if word]
+    if found := _parted(command, given, words):
+        return found
+    if (verb := "compare") in words and not exists(verb):
+        return _COMES_FIRST + _comparison(given, [word for word in words if word != verb])
+    if command.name in commands:
+        need = " ".join(["probe", str(command.name), *map(_as_typed, _required(command))])
+        return f"one word is too many, {extra[0]}: {need}"
+    return _of_two(sys.argv[1:], given, words)
+
+
+def _of_two(typed: list[str], given: Mapping[str, Any], words: list[str]) -> str:
+    """The same of the second of two words, which no verb is before."""
+    first, second = words[-2:]
+    single = "one model is checked at a time"
+    for array, other in ((first, second), (second, first)):
+        if array.endswith(_ARRAYS) and exists(array):
+            rest = [word for word in typed if word not in (first, second)]
+            line = joined(["probe", file(other), "--input", array, *rest])
+            return f"{single}; an array is given by --input: {line}"
+    if exists(first) and exists(second):
+        return f"{single}; two models are compared by {_comparison(given, [first, second])}"
+    if "." in second and (found := missing(second)).endswith("?"):
+        return f"{single}; {found}"
+    if given.get("layer") is not None:
+        return f"{single}, and one word is too many, {second}"
+    rest = [word for word in typed if word not in words]
+    line = joined(["probe", file(first), "--layer", second, *rest])
+    return f"{single}; a layer is given by {joined(['--layer', second])}: {line}"
+
+
+_ARRAYS = (".npy", ".txt", ".csv", ".dat", ".bin", ".png", ".jpg", ".jpeg")
+"""How files of arrays end that are no outputs of layers by their names."""
+_NUMBERS = re.compile(r"[\d:,\[\]()-]+")
+
+
+def _parted(command: click.Command, given: Mapping[str, Any], words: list[str]) -> str:
+    """The option whose numbers were typed as several words; "" where there is none."""
+    rest = [word for word in words if _NUMBERS.fullmatch(word)]
+    for option in command.params:
+        value = given.get(str(option.name)) or ""
+        last = value[-1] if isinstance(value, list) else value
+        comma = "," in str(option.metavar) and rest
+        if comma and isinstance(last, str) and _NUMBERS.fullmatch(last):
+            parts = (part for word in (last, *rest) for part in word.strip("[]()").split(","))
+            numbers = ",".join(filter(None, parts))
+            return f"{option.opts[0]} is one word, without spaces: {option.opts[0]} {numbers}"
+    return ""
+
+
+def _comparison(given: Mapping[str, Any], models: list[str]) -> str:
+    """The command that compares two models as these options open and feed one."""
+    words = ["probe", "compare", *map(file, models)]
+    modules = [not model.endswith((".onnx", ".keras", ".h5", ".tflite")) for model in models]
+    side = "b" if modules == [False, True] else "a"
+    for name in ("factory", "imports", *_OF_EITHER):
         values = given.get(name) or ()
+        option = {"factory": f"{side}-factory", "imports": f"{side}-import"}.get(name, name)
         for value in (values,) if isinstance(values, str) else values:
-            words += [f"--{name}", value]
-    return f"one model is checked at a time; two models are compared by {joined(words)}"
+            words += [f"--{option}", value]
+    return joined(words)
+
+
+def valueless(command: click.Command, args: list[str]) -> str:
+    """The option that lacks its value, since another option stands in the value's place; ""
+    where none does."""
+    known = {name for option in command.params for name in option.opts if name[:2] == "--"}
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.is_flag:
+            for name, value in pairwise(args):
+                if name in option.opts and value in known:
+                    return name
+    return ""
 
 
 _OF_EITHER = ("input", "text", "seed", "shape")
-"""Options of an input, which a comparison takes too."""
+"""Options of an input, which a comparison takes too, one value or several."""
 
 
 def in_words(error: click.ClickException, commands: click.Group, without_verb: str) -> str:
@@ -41,7 +132,7 @@ def in_words(error: click.ClickException, commands: click.Group, without_verb: s
     else:
         command = error.ctx.command
     verb = [] if command.name == without_verb else [str(command.name)]
-    typed = " ".join(["probe", *verb, *(_as_typed(p) for p in command.params if p.required)])
+    typed = " ".join(["probe", *verb, *map(_as_typed, _required(command))])
     if isinstance(error, click.MissingParameter) and error.param is not None:
         return f"{_as_typed(error.param)} is missing: {typed}"
     if isinstance(error, click.NoSuchOption):
@@ -53,12 +144,11 @@ def in_words(error: click.ClickException, commands: click.Group, without_verb: s
             return f"{error.option_name} takes no value: {error.option_name}"
         if option is not None:
             return f"{error.option_name} needs a value: {_as_typed(option)}"
-    if found := _EXTRA.match(error.message):
-        return f"one word is too many, {found[1]}: {typed}"
     return error.format_message()
 
 
-_EXTRA = re.compile(r"Got unexpected extra arguments? \(([^\s)]+)")
+def _required(command: click.Command) -> list[click.Parameter]:
+    return [parameter for parameter in command.params if parameter.required]
 
 
 def _as_typed(parameter: click.Parameter) -> str:
@@ -75,5 +165,5 @@ def _meant(option: str, command: click.Command) -> str:
     if typed and not option.startswith("--"):  # click reads -layer as -l -a -y and so on
         return f"; did you mean {typed.partition('=')[0]}?"
     sides = [name for name in known if name[4:] == option[2:] and name[3:4] == "-"]
-    near = sides or get_close_matches(option.lower(), known, n=1, cutoff=0.6)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    meant = sides or near(option, known, 1)
+    return f"; {did_you_mean(meant)}" if meant else ""

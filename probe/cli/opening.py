@@ -19,7 +19,7 @@ from probe.cli.status import status
 if TYPE_CHECKING:
     from probe.model import Model
 
-__all__ = ["hint", "opened", "quiet", "refuse_targets"]
+__all__ = ["hint", "opened", "quiet", "refuse_missing", "refuse_targets"]
 
 # ruff: noqa: PLC0415 - imports wait until they are needed, so that --help and listings start fast.
 
@@ -93,6 +93,18 @@ def hint(arguments: Arguments) -> list[str]:
         printable.Whole(f"  {command}"),
         "",
     ]
+
+
+def refuse_missing(arguments: Arguments) -> None:
+    """Raises BadInput where a file that is read is not there, before a framework is imported."""
+    from probe.files import regular_file
+
+    file, is_file, _ = (arguments.factory or "").partition(".py:")
+    replaced = (path for _, path in arguments.replace)
+    read = (arguments.model, arguments.input, arguments.expect, arguments.expect_input)
+    modules = (name for name in arguments.imports if name.endswith(".py"))
+    factory = f"{file}.py" if is_file else None
+    regular_file.refuse_missing((*read, *replaced, arguments.gguf, factory, *modules))
 
 
 def refuse_targets(models: Collection[str], arguments: Arguments) -> None:

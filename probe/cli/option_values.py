@@ -1,9 +1,12 @@
 """What is typed as an option's value, as what it means."""
 
+import re
 from ast import literal_eval
 from typing import Any
 
 import click
+
+from probe.suggestions import did_you_mean
 
 __all__ = ["files_of_layers", "literals", "numbers", "shapes"]
 
@@ -14,9 +17,18 @@ def numbers(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in value.split(","))
     except ValueError:
+        meant = ",".join(re.findall(r"-?\d+", value))
+        hint = f"; {did_you_mean([meant])}" if _SEVERAL.fullmatch(value) else _EXAMPLE
         raise click.BadParameter(
-            f"{value!r} is not a list of comma-separated integers such as 1,3,224,224"
+            f"{value!r} is not a list of comma-separated integers{hint}"
         ) from None
+
+
+_SEVERAL = re.compile(r"[\[(\s]*-?\d+(?:[\s,x*]+-?\d+)*[\s,\])]*")
+"""Integers, in whatever form."""
+
+
+_EXAMPLE = " such as 1,3,224,224"
 
 
 def literals(_: Any, __: Any, values: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:

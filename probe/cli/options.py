@@ -3,12 +3,12 @@
 import click
 
 from probe.cli.completion import complete_layer
-from probe.cli.misuse import of_more_words
+from probe.cli.misuse import of_more_words, valueless
 from probe.cli.option_values import files_of_layers, literals, numbers, shapes
 
 __all__ = [
-    "FileCommand",
     "GroupedCommand",
+    "WordedCommand",
     "options_of",
     "parameters",
     "recording_options",
@@ -18,7 +18,28 @@ __all__ = [
 ]
 
 
-class GroupedCommand(click.Command):
+class WordedCommand(click.Command):
+    """A command that says what was meant where there are more words than it takes, or an option
+    stands where another's value belongs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = [*args]
+        if not ctx.resilient_parsing and (lacking := valueless(self, words)):
+            raise click.BadOptionUsage(lacking, "", ctx)
+        try:
+            return super().parse_args(ctx, args)
+        except (click.NoSuchOption, click.BadOptionUsage):
+            raise
+        except click.UsageError:
+            given, extra, _ = self.make_parser(ctx).parse_args(words)
+            if not extra:
+                raise
+            group = ctx.parent.command if ctx.parent is not None else self
+            known = group.list_commands(ctx) if isinstance(group, click.Group) else []
+            raise click.UsageError(of_more_words(self, known, given, extra), ctx) from None
+
+
+class GroupedCommand(WordedCommand):
     """A command whose help shows its options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -43,22 +64,6 @@ def replace_option(name: str, of: str = "") -> click.Option:
         help=f"Run the rest of {of or 'the model'} on your values in FILE in place of LAYER's "
         "output, and report how the model's output changes; repeat the option for more layers.",
     )
-
-
-class FileCommand(GroupedCommand):
-    """``probe FILE``, which takes one model."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        words = [*args]
-        try:
-            return super().parse_args(ctx, args)
-        except (click.NoSuchOption, click.BadOptionUsage):
-            raise
-        except click.UsageError:
-            given, extra, _ = self.make_parser(ctx).parse_args(words)
-            if not extra:
-                raise
-            raise click.UsageError(of_more_words(given, extra), ctx) from None
 
 
 _EXPECT = "Your own output of the layer: .npy, .npz, .txt, .csv, .dat or .bin."

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import IO
 
+from probe.command_line import joined
 from probe.errors import BadInput
 from probe.files.regular_file import exists, is_folder
 
@@ -150,8 +151,11 @@ def target_of(path: _Name, reading: Iterable[object] = ()) -> Path:
     except ValueError as error:
         raise BadInput(f"{str(path)!r} is not a valid file name: {error}") from None
     if found is None and not is_folder(target.parent):
-        reason = errno.ENOTDIR if exists(target.parent) else errno.ENOENT
-        raise BadInput(f"cannot write {path}: {os.strerror(reason)}")
+        if exists(target.parent):
+            raise BadInput(f"cannot write {path}: {os.strerror(errno.ENOTDIR)}")
+        folder = str(Path(path).parent)
+        command = joined(["mkdir", "-p", folder])
+        raise BadInput(f"cannot write {path}: the folder {folder} does not exist: {command}")
     if found is None:
         return target
     _refuse_irregular(path, found.st_mode)

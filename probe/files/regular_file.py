@@ -4,20 +4,26 @@ of it, and no link where only a name in a file or a folder says that it is there
 import io
 import json
 import os
+import re
 import stat
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from probe.errors import BadInput, ProbeError, first_line
 from probe.files.size_limits import held, too_much
+from probe.suggestions import did_you_mean, near
 
 __all__ = [
     "exists",
     "is_file",
     "is_folder",
+    "missing",
     "open_file",
     "read_file",
     "read_json",
+    "refuse_missing",
 ]
 
 _SMALL = 1 << 25
@@ -46,6 +52,59 @@ def is_folder(path: _Name) -> bool:
     return mode is not None and stat.S_ISDIR(mode)
 
 
+_SHAPE = re.compile(r"[\[(]?(\d+(?:[,x]\d*)+)[\])]?")
+"""What may be a shape, such as "1,3,224,224" or "8x8"."""
+_LISTED, _MEANT = 1000, 3
+"""So many names of a folder are held against one that is not there, and so many suggested."""
+
+
+def missing(path: _Name) -> str:
+    """What is said of a path where nothing is: the folder that is not there either, or else the
+    names that may have been meant."""
+    place = Path(path)
+    if (shape := _SHAPE.fullmatch(str(path))) is not None:
+        sizes = shape[1].replace("x", ",").rstrip(",")
+        return f"the file {path} does not exist; a shape is given by --shape {sizes} (shape=)"
+    absent = place
+    while not exists(absent.parent) and absent.parent != absent:
+        absent = absent.parent
+    rest = place.relative_to(absent)
+    meant = [str(other / rest) for other in _beside(absent) if exists(other / rest)]
+    known = f"; {did_you_mean(meant)}" if meant else ""
+    if absent != place:
+        return f"the file {path} does not exist: there is no folder {absent}{known}"
+    return f"the file {path} does not exist{known}"
+
+
+def refuse_missing(paths: Iterable[_Name | None]) -> None:
+    """Raises BadInput where one of the files is not there; what else may be wrong with it is said
+    when it is read."""
+    for path in paths:
+        try:
+            Path(path or ".").stat()
+        except FileNotFoundError:
+            raise BadInput(missing(path or ".")) from None
+        except (OSError, ValueError):
+            continue
+
+
+def _beside(absent: Path) -> list[Path]:
+    """What lies in the folder of a missing name and is spelled alike: first what differs in its
+    ending alone."""
+    try:
+        names = sorted(entry.name for entry in islice(os.scandir(absent.parent), _LISTED))
+    except (OSError, ValueError):
+        return []
+    stem, suffix = absent.stem, absent.suffix
+    same = [name for name in names if Path(name).stem.lower() == stem.lower()]
+    of_kind = near(stem, (Path(name).stem for name in names if Path(name).suffix == suffix))
+    found = [
+        *near(absent.name, same, alike=0.0),
+        *(f"{alike}{suffix}" for alike in of_kind),
+    ] or near(absent.name, names)
+    return [absent.with_name(name) for name in dict.fromkeys(found)][:_MEANT]
+
+
 def open_file(
     path: _Name, kind: str, error: type[ProbeError] = BadInput, links: bool = True
 ) -> IO[bytes]:
@@ -58,7 +117,7 @@ def open_file(
         _refuse_irregular(path, kind, error, Path(path).stat(follow_symlinks=links))
         file = io.BufferedReader(io.FileIO(path, opener=_opened if links else _opened_itself))
     except FileNotFoundError:
-        raise error(f"the file {path} does not exist") from None
+        raise error(missing(path)) from None
     except OSError as found:
         raise error(f"{path} cannot be read: {found.strerror}") from None
     except ValueError as found:

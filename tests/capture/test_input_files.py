@@ -151,7 +151,7 @@ def test_expected_values_without_a_shape(probe, tmp_path, conv):
         ),
         ("x.bin", b"1234", ("--dtype", "float31"), "--dtype is a NumPy dtype of numbers"),
         ("x.bin", b"1234", ("--dtype", "O"), "--dtype is a NumPy dtype of numbers"),
-        ("x.dat", b"1 2 x", (), "could not convert string to float"),
+        ("x.dat", b"1 2 x", (), "holds 'x' where a number is expected"),
         (
             "x.dat",
             bytes(range(250, 256)),

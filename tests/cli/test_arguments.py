@@ -106,7 +106,7 @@ def test_a_word_too_few_or_too_many_is_one_sentence_with_the_command(probe):
         (("repro",), "MODEL is missing: probe repro MODEL --layer NAME -o DIR\n"),
         (("--layer", "conv2d"), "MODEL is missing: probe MODEL\n"),
         ((*models, *shape), f"{told}two models are compared by probe compare {both} --s"),
-        ((KERAS, "conv2d"), f"{told}a layer is given by --layer conv2d\n"),
+        ((KERAS, "conv2d"), f"{told}a layer is given by --layer conv2d: probe "),
         (("compare", *models, "x"), "one word is too many, x: probe compare A B\n"),
         ((KERAS, "--layer"), "--layer needs a value: --layer NAME\n"),
         ((KERAS, "--all=1"), "--all takes no value: --all\n"),

@@ -182,6 +182,11 @@ def _reason(error: Exception) -> str:
     for kind, reason in _DAMAGES.items():
         if type(error) is kind:
             return f"its pickle is damaged: {reason}"
+    if "Unsupported operand" in str(error):
+        return (
+            "it is a pickle that torch.save did not write: save the model's state_dict() with "
+            "torch.save"
+        )
     return f"{type(error).__name__}: {first_line(error)}"
 
 
@@ -277,7 +282,12 @@ def contents(
     if isinstance(loaded, torch.nn.Module) or _is_state(loaded):
         return loaded, ()
     if not isinstance(loaded, Mapping):
-        raise CannotOpen(f"{path} contains {printable.kind(loaded)}, not a module or a state_dict")
+        hint = ""
+        if isinstance(loaded, torch.Tensor):
+            hint = "; a tensor is an input: np.save('x.npy', tensor.numpy()), --input x.npy (x=)"
+        raise CannotOpen(
+            f"{path} contains {printable.kind(loaded)}, not a module or a state_dict{hint}"
+        )
     for key in _KEYS:
         found: Any = loaded.get(key)
         if isinstance(found, torch.nn.Module) or _is_state(found):
