@@ -440,7 +440,12 @@ def _drawable(specs: Sequence[InputSpec]) -> None:
         known = [length for length in spec.shape if length is not None]
         text = f"({', '.join('?' if length is None else str(length) for length in spec.shape)})"
         if any(length < 0 for length in known):
-            raise BadInput(f"no random input can be drawn for {spec.name!r}, whose shape is {text}")
+            least = min(known)
+            raise BadInput(
+                f"no random input can be drawn for {spec.name!r}, whose shape is {text}: a size "
+                f"cannot be negative, and {least} is (-1 stands for a size to be found out only "
+                "with a file of numbers)"
+            )
         if math.prod(known) > _DRAWN or len(spec.shape) > _AXES:
             raise BadInput(
                 f"the shape {text} of the input {spec.name!r} exceeds the limit for random "

@@ -18,7 +18,8 @@ def numbers(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in value.split(","))
     except ValueError:
         meant = ",".join(re.findall(r"-?\d+", value))
-        hint = f"; {did_you_mean([meant])}" if _SEVERAL.fullmatch(value) else _EXAMPLE
+        several = meant != value and _SEVERAL.fullmatch(value)
+        hint = f"; {did_you_mean([meant])}" if several else _EXAMPLE
         raise click.BadParameter(
             f"{value!r} is not a list of comma-separated integers{hint}"
         ) from None
