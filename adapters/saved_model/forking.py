@@ -103,7 +103,7 @@ def _serve(connection: socket.socket) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         make, _ = pickle.loads(_received(connection))
         served = make()
-        send(connection, pickle.dumps(os.getpid()))
+        send(connection, pickle.dumps(None))  # it has started
         while True:
             (method, arguments), allowance = pickle.loads(_received(connection))
             _confine(allowance)

@@ -2,6 +2,7 @@
 any tensor of it is computed."""
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ __all__ = ["SignatureGraph", "StoredVariable", "loaded"]
 
 _SHAPES = ("Rank", "Shape", "ShapeN", "Size")
 _PASSED_ON = ("Identity", "StopGradient", "PreventGradient")
+
+_NODE = re.compile(r"Detected at node (\S+) defined at .*")
+_SAID = re.compile(r"[^\s<]")
+"""How a line begins that is none of a stack."""
 
 
 class StoredVariable(NamedTuple):
@@ -112,8 +117,17 @@ class SignatureGraph:
                 ]
                 found = self._pruned[key](*values)
             except Exception as error:  # whatever TensorFlow makes of the numbers
-                raise ForwardFailed(f"TensorFlow: {first_line(error)}") from error
+                raise ForwardFailed(f"TensorFlow: {_reason(error)}") from error
         return [np.asarray(value.numpy()) for value in found]
+
+
+def _reason(error: Exception) -> str:
+    """What TensorFlow says, without the stack that it puts before the reason."""
+    node = _NODE.search(str(error))
+    if node is None:
+        return first_line(error)
+    said = (line for line in str(error)[node.end() :].splitlines() if _SAID.match(line))
+    return f"{printable.name(short(node[1]))}: {printable.line(next(said, first_line(error)))}"
 
 
 @contextmanager

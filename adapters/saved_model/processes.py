@@ -16,7 +16,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,16 +23,12 @@ from typing import Any, NamedTuple
 
 from probe.errors import BadInput, CannotOpen, ForwardFailed, NotTrusted
 from probe.process.interrupts import MOMENT, stop_here
-from probe.process.limited_child import exceeded, processor_time
+from probe.process.limited_child import exceeded
 
 __all__ = ["ERRORS", "LENGTH", "Allowance", "Worker", "send", "start_forking"]
 
 _FORKS = sys.platform != "win32" and hasattr(os, "fork") and hasattr(socket, "send_fds")
 ERRORS = {cls.__name__: cls for cls in (BadInput, CannotOpen, ForwardFailed, NotTrusted)}
-_RESTING, _BUSY = 3.0, 0.05
-"""Seconds in which a process that all threads of sleep takes less than so many of processor time
-is waited for no longer: TensorFlow waits many times 10 s for memory that it is not given. One that
-a busy machine keeps from running does not sleep."""
 LENGTH = struct.Struct("<Q")
 """Before each message: its bytes."""
 
@@ -80,6 +75,8 @@ def _started() -> Forking:
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path),
                 "CUDA_VISIBLE_DEVICES": "-1",
+                # Its own allocator waits 10 s for each piece of memory that it is not given.
+                "TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1",
             },
             pass_fds=(theirs.fileno(),),
         )
@@ -114,8 +111,8 @@ class Worker:
         """``make`` is what makes the object: a class of a module."""
         self._make = make
         self._here: Any = None
-        self._link: tuple[int, socket.socket, int] | None = None
-        """Its number, what it is asked through, and where its exit status comes from."""
+        self._link: tuple[socket.socket, int] | None = None
+        """What it is asked through, and where its exit status comes from."""
 
     @property
     def runs(self) -> bool:
@@ -148,20 +145,19 @@ class Worker:
         with theirs:
             _ask_for_process([theirs.fileno(), ended])
         os.close(ended)
-        self._link = (0, ours, status)
+        self._link = (ours, status)
         try:
-            number = self._answer("starting TensorFlow", Allowance(math.inf, math.inf), self._make)
+            self._answer("starting TensorFlow", Allowance(math.inf, math.inf), self._make)
         except BaseException:
             self.close()
             raise
-        self._link = (number, ours, status)
 
     def _answer(self, what: str, allowance: Allowance, request: Any) -> Any:
         assert self._link is not None
-        number, connection, ended = self._link
+        connection, ended = self._link
         with suppress(BrokenPipeError, ConnectionResetError):  # how it ended is read below
             send(connection, pickle.dumps((request, allowance)))
-        status, received, rest = b"", bytearray(), _Rest(number)
+        status, received = b"", bytearray()
         with selectors.DefaultSelector() as selector:
             selector.register(connection, selectors.EVENT_READ)
             selector.register(ended, selectors.EVENT_READ)
@@ -175,11 +171,6 @@ class Worker:
                         selector.unregister(connection)
                 elif ended in ready:
                     status = os.read(ended, 64) or b"0"
-                elif math.isfinite(allowance.seconds) and rest.lasts():
-                    raise ForwardFailed(
-                        f"{what} waits for what does not come, or for more than "
-                        f"{int(allowance.memory) >> 20:,} MiB of memory"
-                    )
                 stop_here()
         memory, seconds = allowance
         raise ForwardFailed(f"{what} {exceeded(int(status), False, memory, seconds, True)}")
@@ -187,38 +178,11 @@ class Worker:
     def close(self) -> None:
         """Ends the process; asked again, another one is started."""
         if self._link is not None:
-            self._link[1].close()
-            os.close(self._link[2])
+            self._link[0].close()
+            os.close(self._link[1])
             self._link = None
 
     __del__ = close
-
-
-class _Rest:
-    """How long a process has slept."""
-
-    def __init__(self, number: int) -> None:
-        self._number, self._since, self._used = number, 0.0, math.inf
-
-    def lasts(self) -> bool:
-        """Whether it did nothing for some seconds; to be asked some times a second."""
-        used = processor_time(self._number) if self._number else math.inf
-        if not used - self._used < _BUSY or not _sleeps(self._number):
-            self._since, self._used = time.monotonic(), used
-        return time.monotonic() - self._since > _RESTING
-
-
-def _sleeps(number: int) -> bool:
-    """Whether no thread of a process runs, waits for a processor, or for a disk; False where that
-    is not known."""
-    try:
-        stats = [
-            (task / "stat").read_text(encoding="utf-8")
-            for task in Path(f"/proc/{number}/task").iterdir()
-        ]
-    except OSError:
-        return False
-    return all(stat.rpartition(")")[2].split()[0] == "S" for stat in stats)
 
 
 def _piece(connection: socket.socket) -> bytes:

@@ -39,11 +39,17 @@ def saved(tmp_path_factory):
         def integers(self, codes):
             return {"y": tf.reduce_max(codes * 3 + 1, axis=1)}
 
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+        def filled(self, x):
+            size = tf.stack([tf.size(x) * 2**15] * 2)
+            return {"y": tf.reduce_sum(tf.fill(size, x[0, 0])) + x}
+
     net = Net()
     signatures = {
         "serving_default": net.serve,
         "branching": net.branching,
         "integers": net.integers,
+        "filled": net.filled,
     }
     tf.saved_model.save(net, str(root / "net"), signatures=signatures)
 

@@ -3,14 +3,18 @@ operation."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from own_seed import RNG
+from probe.adapters.saved_model import allow_list
+from probe.adapters.saved_model.processes import start_forking
 
 import probe
 from probe.errors import BadInput, CannotOpen, NotTrusted, UnknownLayer
@@ -122,15 +126,44 @@ def test_what_is_refused(saved, tmp_path):
         probe.open_model(tmp_path / "text")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there are processes forked")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only there are processes forked")
+
+
+@on_linux
 def test_a_crash_is_a_sentence_and_the_next_run_another_process(saved):
+    before = _forked()
     model = probe.open_model(saved / "net")
-    before = model.run([X], set(), lambda capture: None)
-    os.kill(model._worker._link[0], signal.SIGSEGV)
+    first = model.run([X], set(), lambda capture: None)
+    [number] = _forked() - before
+    os.kill(number, signal.SIGSEGV)
     with pytest.raises(probe.ForwardFailed, match=r"running .*net crashes \(SIGSEGV\)"):
         model.run([X], set(), lambda capture: None)
     after = model.run([X], set(), lambda capture: None)
-    np.testing.assert_array_equal(before[1], after[1])
+    np.testing.assert_array_equal(first[1], after[1])
+
+
+def _forked():
+    """The numbers of the processes that models run in."""
+    forking = start_forking().process.pid
+    text = Path(f"/proc/{forking}/task/{forking}/children").read_text(encoding="utf-8")
+    return set(map(int, text.split()))
+
+
+@on_linux
+def test_memory_that_is_not_given_is_a_sentence(saved):
+    model = probe.open_model(saved / "net", signature="filled")
+    with pytest.raises(probe.ForwardFailed, match=r"^TensorFlow: Fill: OOM .*\[262144,262144\]"):
+        model.run([X], set(), lambda capture: None)
+
+
+def test_no_operation_that_is_allowed_waits_for_another():
+    """What blocks is nowhere on the list, so that processor time bounds whatever runs."""
+    waiting = re.compile(
+        "Accumulator|Barrier|Batch(Function)?$|Collective|Dataset|Dequeue|Enqueue|Iterator|Mutex|"
+        "Queue|Recv|Rpc|Send|[Ss]tage|TensorArray|Nccl"
+    )
+    names = [name for name in dir(tf.raw_ops) if waiting.search(name)]
+    assert len(names) > 200 and not allow_list._ALLOWED & {*names, "_Recv", "_Send"}
 
 
 def test_keras_against_its_export_and_onnx(tmp_path):
