@@ -22,6 +22,8 @@ FAMILIES = (
     "language_decoders",
     "quantised_layers",
     "scales_states_and_order",
+    "second_encoders",
+    "second_transformers",
     "torch_layers",
     "torch_sequences",
     "unseen_blocks",
