@@ -23,6 +23,8 @@ FAMILIES = (
     "quantised_layers",
     "scales_states_and_order",
     "second_encoders",
+    "second_sequences",
+    "second_series_and_tables",
     "second_transformers",
     "torch_layers",
     "torch_sequences",
