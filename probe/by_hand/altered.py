@@ -9,7 +9,7 @@ from itertools import chain, combinations, permutations
 
 import numpy as np
 
-from probe.by_hand.altered_elements import element_by_element, short
+from probe.by_hand.altered_elements import all_alike, element_by_element, short
 from probe.by_hand.reordered import reordered
 from probe.by_hand.values import (
     ATOM,
@@ -21,7 +21,7 @@ from probe.by_hand.values import (
     bracketed,
     composed,
     number,
-    sizes_of,
+    reshaped,
 )
 
 __all__ = ["expressed", "moved"]
@@ -40,6 +40,9 @@ def expressed(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | N
     is none of what is known."""
     if array.size != altered.size or array.size > _LARGE or not array.size:
         return None
+    same = all_alike(value, array, altered)
+    if same is not None and altered.flat[0] in (0, 1):
+        return same
     ways = _reordered(value, array, altered)
     if _same_ends(array, altered):
         ways = chain(
@@ -54,13 +57,14 @@ def expressed(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | N
             return text()
     if array.shape != altered.shape:
         return None
-    return _scaled(value, array, altered) or element_by_element(value, array, altered)
+    return same or _scaled(value, array, altered) or element_by_element(value, array, altered)
 
 
 def moved(value: Value, function: Callable[[np.ndarray], np.ndarray]) -> Value | None:
     """What a function that only moves or repeats elements makes of a value, as an expression; it is
     known by where it puts the places."""
-    places = np.arange(math.prod(value.shape)).reshape(value.own_shape)
+    count = math.prod(value.shape)
+    places = np.arange(2, 2 + count).reshape(value.own_shape)  # no place is a number of its own
     return expressed(value, places, np.asarray(function(places)))
 
 
@@ -85,10 +89,11 @@ def _turned(value: Value, array: np.ndarray) -> Iterator[Expression]:
 
 
 def _rolls(value: Value, array: np.ndarray) -> Iterator[Expression]:
-    """Rolled along an axis."""
+    """Rolled along an axis, the way that is shorter."""
     for axis, size in enumerate(array.shape):
-        for by in (*range(1, min(size, _FEW)), *range(1 - min(size, _FEW), 0)):
-            yield partial(np.roll, shift=by, axis=axis), partial(_rolled, value, by, axis)
+        for by in range(1, min(size // 2 + 1, _FEW)):
+            for shift in (by, -by):
+                yield partial(np.roll, shift=shift, axis=axis), partial(_rolled, value, shift, axis)
 
 
 def _reordered(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterator[Expression]:
@@ -155,14 +160,21 @@ def _flipped(value: Value, axes: tuple[int, ...]) -> Value:
 
 
 def _rolled(value: Value, by: int, axis: int) -> Value:
-    return replace(value, text=f"np.roll({value.text}, {by}, axis={value.axes[axis]})", level=ATOM)
+    """The text of a roll; halves that are exchanged as these."""
+    lies = value.axes[axis]
+    if 2 * by == value.shape[lies] > 2:
+        half, lead = value.at(ATOM), ":, " * lies
+        text = f"np.concatenate([{half}[{lead}{by}:], {half}[{lead}:{by}]], axis={lies})"
+    else:
+        text = f"np.roll({value.text}, {by}, axis={lies})"
+    return replace(value, text=text, level=ATOM)
 
 
 def _reshaped(value: Value, shape: tuple[int, ...]) -> Value:
     text = value.at(ATOM)
     if value.order is not None:
         text += f".transpose{as_tuple(value.order)}"
-    return Value(f"{text}.reshape{sizes_of(shape)}", shape)
+    return Value(reshaped(text, shape), shape)
 
 
 def _scaled(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | None:
@@ -173,9 +185,6 @@ def _scaled(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | Non
         exact, other = array.astype(np.float64), altered.astype(np.float64)
         if not other.any():
             return replace(value, text=f"0 * {value.at(PRODUCT)}", level=PRODUCT)
-        if other.size > 1 and (other == other.flat[0]).all():
-            text = f"0 * {value.at(PRODUCT)} + {_short(float(other.flat[0]))}"
-            return replace(value, text=text, level=SUM)
         for name in ("float16", "float32"):
             if np.array_equal(exact.astype(name), other):
                 text = f"{value.at(ATOM)}.astype(np.{name})"

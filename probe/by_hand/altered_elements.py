@@ -2,12 +2,13 @@
 expression."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from probe.by_hand.values import ATOM, POWER, PRODUCT, SUM, Value, as_tuple, listed, number
 
-__all__ = ["element_by_element", "pattern", "short"]
+__all__ = ["all_alike", "element_by_element", "pattern", "short"]
 
 _FEW = 16
 """So many factors are listed."""
@@ -23,6 +24,21 @@ def element_by_element(value: Value, array: np.ndarray, altered: np.ndarray) -> 
             if (found := made(value, exact, other)) is not None:
                 return found
     return None
+
+
+def all_alike(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | None:
+    """One number in the place of all others; None where it is not that."""
+    first = altered.flat[0]
+    if array.shape != altered.shape or array.size < 2 or (altered != first).any():
+        return None
+    if (array == array.flat[0]).all() or np.iscomplexobj(altered):
+        return None
+    text = f"np.full_like({value.text}, {number(first)})"
+    if first in (0, 1):
+        text = f"np.{('zeros', 'ones')[int(first)]}_like({value.text})"
+    elif array.dtype.kind != "f":
+        text = f"np.full({as_tuple(value.shape)}, {number(first)})"
+    return replace(value, text=text, level=ATOM)
 
 
 def _same(made: np.ndarray, other: np.ndarray) -> bool:
@@ -96,28 +112,55 @@ def _masked(value: Value, exact: np.ndarray, other: np.ndarray) -> Value | None:
 
 
 def pattern(array: np.ndarray) -> Value | None:
-    """Two numbers below and above a diagonal of the last two axes, the same for all before; None
-    where an array is something else."""
+    """Two numbers, of which one lies in a band along the diagonal of the last two axes, the same
+    for all before; None where an array is something else."""
     if array.ndim < 2 or not array.size or min(array.shape[-2:]) < 2:
         return None
     rows, columns = array.shape[-2:]
     square = array.reshape(-1, rows, columns)
     if (square != square[0]).any():
         return None
-    first, last = square[0, -1, 0], square[0, 0, -1]
-    seen = square[0] == first
-    diagonal = int(seen[0].sum()) - 1 if seen[0].any() else -int((~seen[:, 0]).sum())
-    band = np.tri(rows, columns, diagonal, dtype=bool)
-    if first == last or not np.array_equal(np.where(band, first, last), square[0]):
+    found = _below(square[0]) or _band(square[0])
+    if found is None:
         return None
-    text = f"np.tri({rows}, {columns}{f', {diagonal}' if diagonal else ''})"
-    if array.dtype.kind == "b":
-        text = text[:-1] + ", dtype=bool)"
-    if (first, last) != (1, 0):
-        text = f"np.where({text}, {number(first)}, {number(last)})"
+    band, inside, outside = found
+    if (inside, outside) != (1, 0):
+        band = f"np.where({band}, {number(inside)}, {number(outside)})"
+    elif band.count("np.tri") > 1:
+        band = f"({band})"
     if array.ndim > 2:
-        text = f"np.broadcast_to({text}, {as_tuple(array.shape)})"
-    return Value(text, array.shape)
+        band = f"np.broadcast_to({band}, {as_tuple(array.shape)})"
+    return Value(band, array.shape)
+
+
+def _below(square: np.ndarray) -> tuple[str, Any, Any] | None:
+    """One number up to a diagonal, as text, with that number and the other."""
+    first, last = square[-1, 0], square[0, -1]
+    seen = square == first
+    diagonal = int(seen[0].sum()) - 1 if seen[0].any() else -int((~seen[:, 0]).sum())
+    band = np.tri(len(seen), len(seen[0]), diagonal) > 0
+    if first == last or not np.array_equal(np.where(band, first, last), square):
+        return None
+    return _tri(square, diagonal), first, last
+
+
+def _band(square: np.ndarray) -> tuple[str, Any, Any] | None:
+    """One number between two diagonals."""
+    inside = square == square[0, 0]
+    if inside.all() or (square[~inside] != square[~inside][0]).any():
+        return None
+    rows, columns = np.nonzero(inside)
+    low, high = int((columns - rows).min()), int((columns - rows).max())
+    lies = np.arange(square.shape[1]) - np.arange(square.shape[0])[:, None]
+    if not np.array_equal((low <= lies) & (lies <= high), inside):
+        return None
+    sign = " & ~" if square.dtype.kind == "b" else " - "
+    return sign.join((_tri(square, high), _tri(square, low - 1))), square[0, 0], square[~inside][0]
+
+
+def _tri(square: np.ndarray, diagonal: int) -> str:
+    words = f"{square.shape[0]}, {square.shape[1]}{f', {diagonal}' if diagonal else ''}"
+    return f"np.tri({words}{', dtype=bool' if square.dtype.kind == 'b' else ''})"
 
 
 def _shifted(value: Value, exact: np.ndarray, other: np.ndarray) -> Value | None:

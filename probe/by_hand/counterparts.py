@@ -41,6 +41,8 @@ def counterparts(layer: Computation, mistaken: Computation) -> Counterparts:
     paired(len(mistaken.steps), own.results, other.results)
     found: dict[int, int] = {}
     for position in reversed(other.needed):
+        if position not in same and _hands_down(layer, mistaken, position, same, uses, roles):
+            continue
         place = _place(layer, mistaken, position, same, uses, roles)
         if place is None or place in found.values():
             continue
@@ -49,6 +51,32 @@ def counterparts(layer: Computation, mistaken: Computation) -> Counterparts:
         if type(mine.op) is type(theirs.op):
             paired(position, mine.sources(place), theirs.sources(position))
     return Counterparts(found, _replaced(own, uses, found))
+
+
+def _hands_down(
+    layer: Computation,
+    mistaken: Computation,
+    position: int,
+    same: Mapping[int, int],
+    uses: dict[Ref, list[tuple[int, Ref]]],
+    roles: dict[Ref, list[Ref]],
+) -> bool:
+    """Whether a step is put behind a changed one of the kind that the layer has in its place: that
+    one is what the layer's step stands for."""
+    made, (source, *others) = Ref(position), (*mistaken.steps[position].sources(position), Ref(-1))
+    if source.step < 0 or source.step in same or len(others) > 1:
+        return False
+    kind = type(mistaken.steps[source.step].op)
+    own = [role for role in roles.get(made, ()) if role.step >= 0]
+    if type(mistaken.steps[position].op) is kind or not own:
+        return False
+    if not all(type(layer.steps[role.step].op) is kind for role in own):
+        return False
+    for role in own:
+        if all(ref == made for _, ref in uses[role]):
+            uses[role] = [(position, source)]
+            roles.setdefault(source, []).append(role)
+    return True
 
 
 def _place(

@@ -32,7 +32,7 @@ def line_pairs(wrong: Sequence[str], right: Sequence[str], most: int) -> Mistake
     found = [*_not_repeated(dict.fromkeys(pairs))]
     if len(found) > most:
         names = " ".join(wrong)
-        found = [pair for pair in found if pair[0] or re.search(rf"\b{_target(pair[1])}\b", names)]
+        found = [pair for pair in found if pair[0] or re.search(_named(_target(pair[1])), names)]
     return tuple(found)
 
 
@@ -53,7 +53,7 @@ def _joined(lines: Sequence[str], script: Sequence[str], other: Sequence[str]) -
     found = [_ScriptLine(line, line) for line in lines]
     for line in lines:
         name = _target(line)
-        takers = [text for text in script if name and re.search(rf"\b{name}\b", text)]
+        takers = [text for text in script if name and re.search(_named(name), text)]
         if name in names or len(takers) != 2 or takers[0] != line or takers[1] not in lines:
             continue
         mine = next(at for at, each in enumerate(found) if each.text == line)
@@ -64,6 +64,11 @@ def _joined(lines: Sequence[str], script: Sequence[str], other: Sequence[str]) -
     return found
 
 
+def _named(name: str) -> str:
+    """What matches a name, and no attribute of that name."""
+    return rf"(?<![.\w]){name}\b"
+
+
 def _target(line: str) -> str:
     """The name that a line of the outermost level assigns, "" where it is none."""
     target, assigned, _ = line.partition(" = ")
@@ -72,9 +77,9 @@ def _target(line: str) -> str:
 
 def _within(line: str, taker: str, name: str) -> str | None:
     """A line with the expression of another in the place of its name; None where that is long."""
-    if not _target(taker) or len(re.findall(rf"\b{name}\b", taker)) != 1:
+    if not _target(taker) or len(re.findall(_named(name), taker)) != 1:
         return None
-    text = re.sub(rf"\b{name}\b", lambda _: f"({line.partition(' = ')[2]})", taker)
+    text = re.sub(_named(name), lambda _: f"({line.partition(' = ')[2]})", taker)
     whole = ast.unparse(ast.parse(text))
     if '"' not in whole:
         whole = whole.replace("'", '"')

@@ -36,9 +36,10 @@ def mistake_lines(layer: Computation, mistaken: Computation) -> MistakeLines:
     except Unwritten:
         return ()
     again = _assigned_again(wrong) | _assigned_again(healthy)
+    layers = _code(healthy, again, lambda step: str(step or "new_0"))
     pairs = line_pairs(
         _code(wrong, again, lambda step: str(other.place(step) or f"new_{step}")),
-        _code(healthy, again, lambda step: str(step or "new_0")),
+        [*other.patterns, *layers],
         _MOST,
     )
     pairs = _as_written(pairs)
@@ -110,9 +111,15 @@ def _assigned_again(script: HandScript) -> set[str]:
 
 
 def _as_written(pairs: MistakeLines) -> MistakeLines:
-    """The pairs without the numbers of steps behind names."""
+    """The pairs without the numbers of steps behind names, and without lines of both that are then
+    the same."""
     found = [tuple(re.sub(rf"{_AT}\w+", "", line) for line in pair) for pair in pairs]
-    return tuple((yours, layers) for yours, layers in dict.fromkeys(found) if yours != layers)
+    moved = {line for line, _ in found if ("", line) in found} - {""}
+    return tuple(
+        (yours, layers)
+        for yours, layers in dict.fromkeys(found)
+        if yours != layers and not (moved & {yours, layers} and "" in (yours, layers))
+    )
 
 
 def _size(computation: Computation) -> int:

@@ -13,12 +13,12 @@ from probe.by_hand.altered_elements import pattern
 from probe.by_hand.counterparts import counterparts
 from probe.by_hand.names import Names
 from probe.by_hand.registry import Unwritten, is_written
-from probe.by_hand.script import Computation
+from probe.by_hand.script import Computation, Statement
 from probe.by_hand.values import ATOM, SUM, Order, Value, as_tuple, number
 from probe.by_hand.weights import WeightNames
 from probe.by_hand.writer import HandWriter, Kind, NameKey, same_array
 from probe.by_hand.writers.along_axis import over
-from probe.ops.base import Op
+from probe.ops.base import Elementwise, Op
 from probe.ops.step import Ref, weight_fields
 from probe.ops.weight import Weight
 
@@ -50,6 +50,8 @@ class MistakeWriter(HandWriter):
         """What stands under the name of a tensor of the layer in its place."""
         self._taken: list[tuple[Value, np.ndarray]] = []
         """What the step being written is applied to."""
+        self.patterns: list[str] = []
+        """The lines that make those inputs of the layer of which yours are other patterns."""
 
     def place(self, position: int) -> int | None:
         """The step of the layer that a step stands for."""
@@ -102,12 +104,14 @@ class MistakeWriter(HandWriter):
             return super().rows(weight)
         (name, other), (first, second) = super().rows(own), own.value.astype(np.float64)
         made = ((name, first), (other, second), (f"{name} + {other}", first + second))
-        texts = []
-        for given, row in zip(weight.value, (name, other), strict=True):
-            known = (*made, (f"0 * {row}", 0 * first))
+        texts: list[str | None] = []
+        for given in weight.value:
+            known = (*made, ("", 0 * first))
             found = (text for text, array in known if np.allclose(array, given, rtol=1e-6))
-            texts.append(next(found, ""))
-        return (texts[0], texts[1]) if all(texts) else super().rows(weight)
+            texts.append(next(found, None))
+        if texts[0] is None or texts[1] is None:
+            return super().rows(weight)
+        return texts[0], texts[1]
 
     def own_gate(self, op: Kind, letter: str) -> tuple[Kind, bool]:
         """Whether the weights of a gate, whose function is a sigmoid, are those of the layer times
@@ -190,6 +194,12 @@ class MistakeWriter(HandWriter):
     def _new(self, key: NameKey, hint: str) -> str:
         return self._own_name(key) or super()._new(key, hint)
 
+    def _step_name(self, output: int) -> str:
+        ends = self.plan.maker(self.plan.results[0]) == self.position
+        if ends and self.place(self.position) is None and len(self.plan.results) == 1:
+            return self._new(("step", self.position, output), "y")
+        return super()._step_name(output)
+
     def _local(self, hint: str) -> str:
         name = self._own_name(("local", self.position, hint))
         if name is None or self._held(name):
@@ -200,8 +210,17 @@ class MistakeWriter(HandWriter):
     def _stands_alone(self, position: int) -> bool:
         place = self._counterparts.steps.get(position)
         if place is None or self.plan.uses(position) != 1:
-            return self.plan.stands_alone(position)
+            return self.plan.stands_alone(position) and not self._within_new(position)
         return self._layer.plan.stands_alone(place)
+
+    def _within_new(self, position: int) -> bool:
+        """Whether a function of each element, that the layer does not have, is applied before
+        another that it does not have."""
+        if self.place(position) is not None or self.plan.uses(position) != 1:
+            return False
+        user = self.plan.last_use(position)
+        op, steps = self.computation.steps[position].op, self.computation.steps
+        return isinstance(op, Elementwise) and user < len(steps) and self.place(user) is None
 
     def _step_value(self, value: Value, output: int) -> Value:
         place = self._counterparts.steps.get(self.position)
@@ -232,10 +251,17 @@ class MistakeWriter(HandWriter):
         """An input that is another in a mistake, as an expression of the layer's own."""
         own, array = self._healthy.inputs[index], self.computation.inputs[index]
         name = self._new(("input", index), self.plan.input_name(index))
-        self._load(name, f"input_{index}", own)
-        value = pattern(array) or expressed(Value(name, own.shape), own, array)
-        if value is None:
-            raise Unwritten("an input that is another")
+        made, layers = pattern(array), pattern(own)
+        if made is not None and layers is not None:
+            self._loads.append(Statement((f"{name} = {made.text}",), ""))
+            self.patterns.append(f"{name} = {layers.text}")
+            value = Value(name, array.shape)
+        else:
+            self._load(name, f"input_{index}", own)
+            found = made or expressed(Value(name, own.shape), own, array)
+            if found is None:
+                raise Unwritten("an input that is another")
+            value = found
         self._inputs[index] = value
         return value
 

@@ -5,11 +5,12 @@ import builtins
 import json
 import keyword
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from probe import printable
+from probe.description.description import Site
 
-__all__ = ["Names", "endings", "identifier", "quoted", "words"]
+__all__ = ["Names", "assigned_names", "endings", "identifier", "quoted", "words"]
 
 _RESERVED = {
     *keyword.kwlist,
@@ -79,3 +80,18 @@ class Names:
             found = f"{word.rstrip('_')}_{count}"
         self.taken.add(found)
         return found
+
+
+def assigned_names(sites: Sequence[Site], position: int, count: int) -> list[str]:
+    """What the model's own source calls the outputs of a step: of the last that its line makes,
+    where the line assigns so many; [] else."""
+    site = sites[position]
+    after = sites[position + 1] if position + 1 < len(sites) else None
+    if not site.function or (after is not None and after.code == site.code):
+        return []
+    found = _ASSIGNMENT.match(site.code.partition(": ")[2])
+    targets = [] if found is None else [target.strip() for target in found[1].split(",")]
+    return targets if len(targets) == count else []
+
+
+_ASSIGNMENT = re.compile(r"((?:[^\W\d]\w*\s*,\s*)*[^\W\d]\w*)\s*[-+*/@]?=(?!=)")

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from probe import ops
-from probe.by_hand.names import endings
+from probe.by_hand.names import assigned_names, endings
 from probe.by_hand.script import Computation
 from probe.ops.step import Ref
 
@@ -106,7 +106,7 @@ class Plan:
     def _ends_module(self, position: int) -> bool:
         """Whether a step gives what a module gave, which a name is needed for."""
         sites = self._computation.sites
-        if not sites or sites[position].part in self._computation.functions:
+        if not sites or sites[position].function:
             return False
         (user,) = self._users[position]
         return sites[user].part != sites[position].part
@@ -128,20 +128,21 @@ class Plan:
             for position, site in enumerate(self._computation.sites)
             if site.call
         }
-        functions = self._computation.functions
         return {
             position: module
             for module, position in last.items()
-            if module and self._computation.sites[position].part in functions
+            if module and self._computation.sites[position].function
         }
 
     def step_name(self, position: int, output: int) -> str:
         """What an output of a step is called."""
-        several = len(self._computation.values[position]) > 1
-        number = str(output) if several else ""
+        count = len(self._computation.values[position])
+        number = str(output) if count > 1 else ""
         sites = self._computation.sites
         if sites and sites[position].call:
             module = self._last_of_module.get(position)
+            if not module and (names := assigned_names(sites, position, count)):
+                return names[output]
             call = module or sites[position].call
             return f"{self.call_names.get(call, call)}{number}"
         kind = self._kinds[position]
@@ -164,7 +165,7 @@ class Plan:
         names = self._computation.input_names
         if index < len(names) and names[index]:
             return names[index]
-        return f"x{index}"
+        return "mask" if _is_mask(self._computation.inputs[index]) else f"x{index}"
 
     @cached_property
     def _several_inputs(self) -> bool:
@@ -195,6 +196,19 @@ class Plan:
         if not sites or not sites[position].call:
             return ""
         return _module_of(sites[position].call)
+
+
+def _is_mask(array: np.ndarray) -> bool:
+    """Whether an array says what is seen: true or false, or what is added to scores."""
+    array = np.asarray(array)
+    if array.dtype.kind != "f" or array.size < 2:
+        return array.dtype.kind == "b" and array.ndim > 1
+    hidden = array <= _HIDES
+    return bool(hidden.any() and (array[~hidden] == 0).all() and not hidden.all())
+
+
+_HIDES = -100
+"""What a mask adds to the score of a place that is not seen, or less."""
 
 
 def _module_of(call: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from probe.by_hand.values import ATOM, Value, listed, sizes_of
+from probe.by_hand.values import ATOM, Value, listed, reshaped, sizes_of
 
 __all__ = ["reordered"]
 
@@ -14,16 +14,20 @@ _FEW = 16
 
 
 def reordered(value: Value, order: Sequence[int], axis: int) -> Value | None:
-    """The places along an axis in another order: as a list where they are few, as blocks, or as
-    the axis in two of which the other comes first."""
+    """The places along an axis in another order: as the axis in two of which the other comes first,
+    as a list where they are few, or as blocks."""
     lies, size = value.axes[axis], len(order)
     blocks = _blocks(order)
+    if len({*order}) == 1:
+        place = f"{':, ' * lies}{order[0]}:{order[0] + 1}"
+        text = f"np.repeat({value.at(ATOM)}[{place}], {size}, axis={lies})"
+        return replace(value, text=text, level=ATOM)
+    if len(blocks) > _FEW_BLOCKS and (made := _regular(value, order, lies)) is not None:
+        return made
     if size <= _FEW and len(blocks) > 2:
         return replace(
             value, text=f"np.take({value.text}, {listed(order)}, axis={lies})", level=ATOM
         )
-    if len(blocks) > _FEW_BLOCKS and (made := _regular(value, order, lies)) is not None:
-        return made
     if 1 < len(blocks) <= _MOST_BLOCKS:
         lead = ":, " * lies
         parts = ", ".join(f"{value.at(ATOM)}[{lead}{first}:{end}]" for first, end in blocks)
@@ -87,7 +91,7 @@ def _nested(value: Value, order: Sequence[int], lies: int) -> Value | None:
             cut = (outer, inner, size // (outer * inner))
             blocks = np.arange(size).reshape(cut)
             apart = [*value.shape[:lies], *cut, *value.shape[lies + 1 :]]
-            split = f"{value.at(ATOM)}.reshape{sizes_of(apart)}"
+            split = reshaped(value.at(ATOM), apart)
             for first, second in ((0, 1), (1, 2), (0, 2)):
                 if np.array_equal(blocks.swapaxes(first, second).ravel(), places):
                     text = f"{split}.swapaxes({lies + first}, {lies + second})"
@@ -104,5 +108,5 @@ def _interleaved(value: Value, lies: int, count: int) -> Value:
     """An axis read as (count, rest) and laid out as (rest, count)."""
     shape = list(value.shape)
     apart = [*shape[:lies], count, shape[lies] // count, *shape[lies + 1 :]]
-    text = f"{value.at(ATOM)}.reshape{sizes_of(apart)}.swapaxes({lies}, {lies + 1})"
-    return replace(value, text=f"{text}.reshape{sizes_of(shape)}", level=ATOM)
+    text = f"{reshaped(value.at(ATOM), apart)}.swapaxes({lies}, {lies + 1})"
+    return replace(value, text=reshaped(text, shape), level=ATOM)

@@ -31,8 +31,6 @@ class Computation:
     """Of a layer that is composed of several calls: one for each step."""
     lines: tuple[int | None, ...] = ()
     """Of such a layer: the source line of the model's own that makes the call of each step."""
-    functions: frozenset[int] = frozenset()
-    """Which of its calls (``Site.part``) are functions and no modules."""
 
     @classmethod
     def of(

@@ -2,6 +2,7 @@
 its axes."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,11 @@ class Value:
         return bracketed(self.text, self.level < level)
 
     @property
+    def is_zero(self) -> bool:
+        """Whether it is zeros in the shape of something."""
+        return re.fullmatch(r"np\.zeros_like\([^()]*\)", self.text) is not None
+
+    @property
     def array(self) -> str:
         """The expression as one whose methods may be called: a number in digits has none."""
         digits = self.text.lstrip("-")[:1].isdigit()
@@ -121,6 +127,11 @@ def as_tuple(numbers: Iterable[int]) -> str:
 def sizes_of(shape: Sequence[int]) -> str:
     """The arguments of ``reshape``."""
     return as_tuple(shape) if shape else "(())"
+
+
+def reshaped(text: str, shape: Sequence[int]) -> str:
+    """The text of an array in another shape; what was a reshape before is none of its own."""
+    return re.sub(r"\.reshape\([\d, ]+\)$", "", text) + f".reshape{sizes_of(shape)}"
 
 
 def listed(numbers: Iterable[float]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.by_hand.names import endings, words
 from probe.by_hand.script import Statement
-from probe.by_hand.values import Value, as_tuple, number, shape_words, sizes_of
+from probe.by_hand.values import Value, as_tuple, number, reshaped, shape_words
 from probe.ops.step import Step, weight_fields
 from probe.ops.weight import Grid, Weight, one_parameter
 
@@ -134,7 +134,7 @@ def _reshaped(value: Value, shape: tuple[int, ...]) -> Value:
     text = value.text
     if value.order is not None:
         text += f".transpose{as_tuple(value.order)}"
-    return Value(f"{text}.reshape{sizes_of(shape)}", shape)
+    return Value(reshaped(text, shape), shape)
 
 
 def _short_index(index: list[str]) -> str:

@@ -146,9 +146,6 @@ def computation_of(
     notes = [""] * len(inputs)
     for taken in description.taken:
         notes[taken.input] = taken.why
-    functions = {
-        place for place, part in enumerate(capture.parts) if part.capture.alias is not None
-    }
     return Computation(
         description.steps,
         inputs,
@@ -159,7 +156,6 @@ def computation_of(
         description.output_names,
         description.sites,
         tuple(_line(capture, site.part) for site in description.sites),
-        frozenset(functions),
     )
 
 

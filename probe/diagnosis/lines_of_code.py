@@ -86,10 +86,10 @@ def _layer(case: Case) -> Computation:
     """The layer, with the steps of whole calls in the place of these."""
     steps, calls = _opened(case.steps), case.calls
     if steps is case.steps:
-        values, sites = case.values, _sites(steps, calls)
+        values, sites = case.values, _sites(case, steps, calls)
     else:
         values = recompute(steps, case.inputs)
-        sites = _sites(steps, _calls(case.steps, calls))
+        sites = _sites(case, steps, _calls(case.steps, calls))
     return Computation(steps, case.inputs, values, case.input_names, sites=sites)
 
 
@@ -164,12 +164,13 @@ def _body(body: Steps, taken: Sequence[Ref], begin: int) -> list[Step]:
     return made
 
 
-def _sites(steps: Steps, calls: Sequence[str]) -> tuple[Site, ...]:
+def _sites(case: Case, steps: Steps, calls: Sequence[str]) -> tuple[Site, ...]:
     """Where each step comes from, of a layer that is composed of several calls."""
     if not any(calls):
         return ()
     places = {call: place for place, call in enumerate(dict.fromkeys(calls))}
-    found = [Site(call, "", places[call]) for call in calls]
+    known = {call: case.sites.get(call, Site(call, "", -1)) for call in places}
+    found = [known[call]._replace(part=places[call]) for call in calls]
     return (*found, *[Site("", "", -1)] * (len(steps) - len(found)))
 
 

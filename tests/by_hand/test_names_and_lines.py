@@ -19,7 +19,9 @@ class Rotary(torch.nn.Module):
     def forward(self, hidden_states, position_embeddings):
         cos, sin = position_embeddings
         q = self.project(hidden_states)
-        return q * cos + sin
+        turned, kept = q.chunk(2, dim=-1)
+        joined = torch.cat((kept, turned), dim=-1)
+        return joined * cos + sin
 
 
 class Block(torch.nn.Module):
@@ -47,8 +49,9 @@ def test_names_of_arguments_and_source_lines(tmp_path):
     text = path.read_text()
     for name in ("hidden_states", "cos", "sin"):
         assert f"\n{name} = load(" in text
+    assert "\njoined = np.concatenate([project[..., 4:], project[..., :4]]" in text
     assert f"source line {line_of(Rotary, 'self.project(')}\n" in text
-    assert f"source line {line_of(Rotary, 'return q * cos')}\n" in text
+    assert f"source line {line_of(Rotary, 'return joined * cos')}\n" in text
 
     probe.script(model, "attention", X, path)
     text = path.read_text()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
-from probe.by_hand.values import ATOM, PRODUCT, SUM, Value, as_tuple, sizes_of
+from probe.by_hand.values import ATOM, PRODUCT, SUM, Value, as_tuple, reshaped, sizes_of
 from probe.by_hand.writer import HandWriter
 from probe.by_hand.writers.shape import pairs
 from probe.ops.weight import Weight
@@ -32,7 +32,10 @@ def plus_bias(bias: object, w: HandWriter, value: Value, axis: int) -> Value:
     if bias is None:
         return value
     assert isinstance(bias, Weight)
-    added = along(w.plain(w.weight(bias)), value.axes[axis], value.rank)
+    vector = w.plain(w.weight(bias))
+    if vector.is_zero:
+        return value
+    added = along(vector, value.axes[axis], value.rank)
     return Value(f"{value.text} + {added}", value.shape, value.order, SUM)
 
 
@@ -136,7 +139,7 @@ def split_axis(value: Value, axis: int, count: int) -> tuple[str, int]:
     places; and where the first lies."""
     lies = value.axes[axis]
     shape = [*value.shape[:lies], count, value.shape[lies] // count, *value.shape[lies + 1 :]]
-    return f"{value.at(ATOM)}.reshape{sizes_of(shape)}", lies
+    return reshaped(value.at(ATOM), shape), lies
 
 
 def _grouped(op: ops.Conv, w: HandWriter, x: Value, windows: Value, kernel: Value) -> str:

@@ -2,12 +2,15 @@
 
 from probe import ops
 from probe.by_hand.registry import writes
-from probe.by_hand.values import ATOM, POWER, PRODUCT, SUM, Value
+from probe.by_hand.values import ATOM, POWER, PRODUCT, SUM, Value, number
 from probe.by_hand.writer import HandWriter
 
 
 @writes(ops.Add, ops.Beside)
 def _add(op: ops.Add, w: HandWriter, *values: Value) -> Value:
+    terms = tuple(value for value in values if not value.is_zero)
+    if len(terms) == 1 and terms[0].own_shape == w.shape():
+        return terms[0]
     return chain(w, " + ", SUM, values)
 
 
@@ -53,6 +56,13 @@ def _add_constant(op: ops.AddConstant, w: HandWriter, x: Value) -> Value:
 
 @writes(ops.MulConstant)
 def _mul_constant(op: ops.MulConstant, w: HandWriter, x: Value) -> Value:
+    if op.value.value.size == 1 and x.level == PRODUCT:
+        factor = float(op.value.value.item())
+        text = x.text.removesuffix(f" / {number(factor)}")
+        if factor and "%" not in text and "//" not in text:
+            text = text.removeprefix(f"{number(1 / factor)} * ")
+        if text != x.text:
+            return w.result(text, PRODUCT, x.order)
     return chain(w, " * ", PRODUCT, (x, w.weight(op.value)))
 
 

@@ -186,7 +186,8 @@ def biases(op: ops.RNN | ops.LSTM | ops.GRU, w: HandWriter) -> tuple[str, str]:
     """What is added for the two biases: that of the input's product, and that of the state's."""
 
     def vector(weight: Weight | None) -> str:
-        return "" if weight is None else w.plain(w.weight(weight)).at(ATOM)
+        value = None if weight is None else w.plain(w.weight(weight))
+        return "" if value is None or value.is_zero else value.at(ATOM)
 
     if op.bias is not None and op.bias.value.ndim == 2:
         first, second = w.rows(op.bias)

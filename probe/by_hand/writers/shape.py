@@ -9,7 +9,7 @@ import numpy as np
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
 from probe.by_hand.reordered import reordered
-from probe.by_hand.values import ATOM, Order, Value, as_tuple, composed, listed, number, sizes_of
+from probe.by_hand.values import ATOM, Order, Value, as_tuple, composed, listed, number, reshaped
 from probe.by_hand.writer import HandWriter
 
 
@@ -29,7 +29,7 @@ def _reshape(op: ops.Reshape, w: HandWriter, x: Value) -> Value:
     if x.own_shape == w.shape():
         return x
     x = w.plain(x)
-    return w.result(f"{x.array}.reshape{sizes_of(w.shape())}")
+    return w.result(reshaped(x.array, w.shape()))
 
 
 _MODES = {mode: f'mode="{mode}"' for mode in ("reflect", "edge", "wrap", "symmetric")}
@@ -162,7 +162,7 @@ def _unsqueeze(op: ops.Unsqueeze, w: HandWriter, x: Value) -> Value:
 @writes(ops.Grouped)
 def _grouped(op: ops.Grouped, w: HandWriter, x: Value) -> Value:
     x = w.plain(x)
-    return w.result(f"{x.array}.reshape{sizes_of(w.shape())}")
+    return w.result(reshaped(x.array, w.shape()))
 
 
 @writes(ops.Expand)

@@ -53,6 +53,8 @@ _IN_NUMPY = {
     "towards zero": "np.trunc({x})",
 }
 """The modes in a script."""
+_LARGE = 16
+"""From so many steps of 1 on their number is written, and not the step."""
 
 
 @writes(FixedPointGrid)
@@ -60,9 +62,13 @@ def _by_hand(op: FixedPointGrid, w: Any, x: Value) -> Value:
     if np.size(op.step) != 1 or not np.all(op.step):
         raise Unwritten("steps by channel")
     x = w.named("values", x)
-    step = number(float(np.ravel(op.step)[0]))
-    code = _IN_NUMPY[op.mode].format(x=f"{x.at(PRODUCT)} / {step}")
-    text, level = f"{step} * {code}", PRODUCT
+    step = float(np.ravel(op.step)[0])
+    if (factor := 1 / step).is_integer() and factor >= _LARGE:
+        code = _IN_NUMPY[op.mode].format(x=f"{x.at(PRODUCT)} * {number(factor)}")
+        text, level = f"{code} / {number(factor)}", PRODUCT
+    else:
+        code = _IN_NUMPY[op.mode].format(x=f"{x.at(PRODUCT)} / {number(step)}")
+        text, level = f"{number(step)} * {code}", PRODUCT
     low, high = number(op.low), number(op.high)
     if op.wrap:
         span = number(op.high - op.low)
