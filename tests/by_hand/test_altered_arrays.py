@@ -72,7 +72,7 @@ def test_a_band_along_the_diagonal_is_written_as_one(array, text):
 
 def test_what_is_scaled_is_not_looked_for_among_what_is_moved(monkeypatch):
     monkeypatch.setattr(np, "roll", None)  # of a large array each takes long
-    x = RNG.normal(size=(3, 8, 8)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(3, 8, 8)).astype(np.float32)
     value = Value("x", x.shape)
     assert expressed(value, x, x / 255).text == "x / 255"
     assert expressed(value, x, x[[1, 1, 0]]).text == "np.take(x, [1, 1, 0], axis=0)"
