@@ -36,13 +36,10 @@ def mistake_lines(layer: Computation, mistaken: Computation) -> MistakeLines:
     except Unwritten:
         return ()
     again = _assigned_again(wrong) | _assigned_again(healthy)
-    layers = _code(healthy, again, lambda step: str(step or "new_0"))
-    pairs = line_pairs(
-        _code(wrong, again, lambda step: str(other.place(step) or f"new_{step}")),
-        [*other.patterns, *layers],
-        _MOST,
-    )
-    pairs = _as_written(pairs)
+    places = {None: "new"} | {step: str(step) for step in range(len(layer.steps))}
+    yours = _code(wrong, again, lambda step: places[other.place(step)])
+    layers = [*other.patterns, *_code(healthy, again, str)]
+    pairs = _as_written(line_pairs(yours, layers, _MOST))
     if len(pairs) > 1 and _size(layer) <= _TRIED:
         pairs = _that_tell(pairs, healthy)
     text = "\n".join(line for pair in pairs for line in pair)

@@ -313,3 +313,28 @@ def test_a_name_that_is_used_again_is_paired_with_that_of_the_same_step():
     means = [pair for pair in lines if "mean = " in pair[0] + pair[1]]
     assert means[0][0].endswith("x.mean(axis=1, keepdims=True)")
     assert means[0][1].endswith("add.mean(axis=1, keepdims=True)")
+
+
+def test_a_step_put_before_the_first_is_paired_with_none_of_the_layers():
+    rng = np.random.default_rng(0)
+    x, memory, w = rng.normal(size=(3, 4)), rng.normal(size=(3, 4)), rng.normal(size=(4, 4))
+    words = ("the_scale_of_the_layer_norm", "the_bias_of_the_layer_norm")
+    scale, bias = (Weight(name, v := rng.normal(size=4), v) for name in words)
+    norm = ops.LayerNormalization(scale, bias, 1e-5, (1,))
+    product = ops.MatMul(Weight("kernel", w, w), None)
+    steps = (
+        Step(norm, (Ref(-1),)),
+        Step(product, (Ref(-1, 1),)),
+        Step(ops.Add(), (Ref(0), Ref(1))),
+    )
+    values = recompute(steps, (x, memory))
+    case = Case(steps, (x, memory), values, values[-1][0])
+    wrong = (
+        Step(norm, (Ref(-1, 1),)),
+        Step(norm, (Ref(-1),)),
+        Step(product, (Ref(0),)),
+        Step(ops.Add(), (Ref(1), Ref(2))),
+    )
+    assert [pair for pair in lines_of(case, case.edit("", wrong)) if "mean = " in str(pair)] == [
+        ("mean = x1.mean(axis=1, keepdims=True)", "")
+    ]
