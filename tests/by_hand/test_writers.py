@@ -43,6 +43,10 @@ def test_an_op_is_written_as_numpy_computes_it(name):
             [(2, 9)],
         ),
         (ops.CountNgrams(((1,), (0, 1)), (1, 0), 1, 2, 0, "IDF"), [(9,)]),
+        (  # the last output lies where no element is in reach
+            ops.Resize((5,), (1.0,), "cubic", "lines", outside="excluded", lines=((1.8, 2.7),)),
+            [(2, 3, 8)],
+        ),
     ],
 )
 def test_ops_of_loops_over_boxes_windows_and_words(op, shapes):

@@ -131,8 +131,12 @@ def _rows(
     text = kernel.replace("{far}", far.text).replace("{a}", number(op.a))
     rows = w.let("rows", Value(text, (size, count)), "the share of each element")
     if op.outside == "excluded" or op.antialias:
-        total = f"{rows.text} / {rows.text}.sum(axis=1, keepdims=True)"
-        rows = w.let("rows", Value(total, (size, count)), "of those that there are")
+        total = f"{rows.text}.sum(axis=1, keepdims=True)"
+        if op.coordinates == "lines":  # some may lie where no element is in reach
+            total = w.let("total", Value(total, (size, 1))).text
+            total = f"np.where({total} == 0, 1, {total})"
+        text = f"{rows.text} / {total}"
+        rows = w.let("rows", Value(text, (size, count)), "of those that there are")
     return x, rows.text
 
 
