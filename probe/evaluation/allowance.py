@@ -132,11 +132,16 @@ def carry(
 ) -> tuple[np.ndarray | None, ...]:
     """The allowance of one op, from what is ``kept`` of its own rounding where given; with
     ``grids`` None for outputs that are exact, since all they are made of is."""
-    if grids and all(slack is None for slack in slacks) and op.is_exact(inputs, precision):
-        return (None,) * len(outputs)
+    exact = None
+    if grids and all(slack is None for slack in slacks):
+        if op.is_exact(inputs, precision):
+            return (None,) * len(outputs)
+        exact = op.exact_elements(Evaluated(inputs, slacks, outputs), precision)
     bound = kept
     if bound is None:
         bound = op.error_bound(Evaluated(inputs, slacks, outputs, where), precision)
+    if exact is not None:
+        bound = tuple(np.where(exact, 0.0, slack) for slack in bound)
     if any(slack is not None and slack.size and not slack.max() < UNBOUNDED for slack in slacks):
         bound = tuple(np.where(np.isnan(slack), UNBOUNDED, slack) for slack in bound)
     if precision.stored and op.stores:

@@ -188,6 +188,11 @@ class Op:
         grid and exact."""
         return False
 
+    def exact_elements(self, of: Evaluated, precision: Precision) -> np.ndarray | None:
+        """Which elements are not rounded though others may be, asked as ``is_exact`` is; None where
+        nothing is known of single elements."""
+        return None
+
     lossy_algorithm: ClassVar[str] = ""
     """A way of computing this that loses more digits and is in use, as what a party does ("takes
     …"); ``error_bound`` holds it where the precision is ``lossy``. An op's field

@@ -8,7 +8,14 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 
-__all__ = ["held", "is_power_of_two", "of_constant", "or_zero", "without_rounding"]
+__all__ = [
+    "exact_quotients",
+    "held",
+    "is_power_of_two",
+    "of_constant",
+    "or_zero",
+    "without_rounding",
+]
 
 
 def or_zero(slack: np.ndarray | None) -> np.ndarray | float:
@@ -57,6 +64,16 @@ def without_rounding(
 def is_power_of_two(numbers: Any) -> bool:
     """Whether multiplying by these, or dividing, rounds nothing."""
     return bool((np.frexp(numbers)[0] == 0.5).all())
+
+
+def exact_quotients(x: Any, y: Any, quotient: np.ndarray, precision: Precision) -> np.ndarray:
+    """Which quotients are not rounded: neither by a division in float32 nor by a product with the
+    reciprocal, which some kernels compute in place of it."""
+    exact = held(x, precision) & held(y, precision) & held(quotient, precision)
+    with np.errstate(all="ignore"):
+        reciprocal = np.float32(1) / np.asarray(y, np.float32)
+        product = np.asarray(x, np.float32) * reciprocal
+        return np.asarray(exact & (quotient * y == x) & (product == quotient))
 
 
 def _unit_of(array: Any) -> float:

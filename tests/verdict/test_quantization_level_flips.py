@@ -4,7 +4,7 @@ and no divergence by itself."""
 import numpy as np
 import pytest
 
-from probe import Description, Step, Weight, ops
+from probe import Description, Ref, Step, Weight, ops
 from probe.model import Capture
 from probe.verdict.judge import judge
 from probe.verdict.options import Yours
@@ -91,3 +91,20 @@ def test_yours_is_counted_too(case):
     assert any("values of yours" in note for note in report.notes) == bool(
         (mine != quantised(sums)).any()
     )
+
+
+def averaged(floor, counts):
+    """What is said of a ``floor`` of total / count where every quotient is whole."""
+    count = np.array(counts, np.float32)
+    total = (count * np.arange(1.0, 42.0)[:, None]).astype(np.float32)
+    steps = Step(ops.Div(), (Ref(-1, 0), Ref(-1, 1))), Step(ops.Floor())
+    y = total / count
+    capture = Capture("mean", "Floor", 0, (total, count), (y,), "float32", Description(steps))
+    return judge(capture, Yours(floor(total, count))).verdict
+
+
+def test_a_whole_quotient_is_not_rounded_before_it_is_cut():
+    assert averaged(lambda total, count: np.floor(total / count), [3, 6, 9]) == "agree"
+    assert averaged(lambda total, count: np.floor((total - 1) / count), [3, 6, 9]) == "diverge"
+    # a kernel with the reciprocal, by which 16 of these are below the whole number, is as right
+    assert averaged(lambda total, count: np.floor(total * (1 / count)), [41]) == "agree"

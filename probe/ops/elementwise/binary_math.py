@@ -10,7 +10,7 @@ from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.n_ary import narrowed, place
 from probe.ops.engine_differences import BEYOND_INTEGERS
-from probe.ops.exactness import of_constant, or_zero
+from probe.ops.exactness import exact_quotients, of_constant, or_zero
 from probe.ops.weight import Weight
 
 __all__ = ["Cast", "Constant", "Div", "FloorDiv", "Mod", "Parameter", "Pow", "Stored"]
@@ -140,6 +140,9 @@ class Div(_Binary):
         self, x: np.ndarray, y: np.ndarray, left: np.ndarray | float, right: np.ndarray | float
     ) -> np.ndarray:
         return np.abs(y) < right
+
+    def exact_elements(self, of: Evaluated, precision: Precision) -> np.ndarray:
+        return exact_quotients(*of.inputs, of.outputs[0], precision)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Div", *inputs),)
