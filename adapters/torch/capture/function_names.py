@@ -54,7 +54,9 @@ BOUNDED = frozenset("clamp clamp_ clip clip_ clamp_min clamp_max maximum minimum
 of another, as T5's are in float16."""
 _WRITES = frozenset(
     f"__{name}__"
-    for name in "setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor".split()
+    for name in (
+        "setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor ilshift irshift"
+    ).split()
 )
 FACTS = frozenset(
     "shape size dim ndim numel stride dtype device layout grad_fn requires_grad is_leaf".split()

@@ -2,6 +2,7 @@
 
 from . import (  # noqa: F401 - their import fills the table of described functions
     arithmetic,
+    bits,
     class_losses,
     ctc_loss,
     elementwise,

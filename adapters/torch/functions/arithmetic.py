@@ -15,7 +15,7 @@ from probe.ops.quantize.dynamic import FLOAT8_TYPES
 from .describe import CallBuilder, Outputs, Value, function, in_type
 from .gather_sort import nonzero
 
-__all__ = ["add", "clamp", "where"]
+__all__ = ["add", "clamp", "of_one_kind", "where"]
 
 _UNARY: dict[str, tuple[str, Callable[[], ops.Op]]] = {
     "abs absolute": ("Abs", ops.Abs),
@@ -97,13 +97,13 @@ def _register(names: str, onnx: str, op: Callable[[], ops.Op]) -> None:
 def _register_binary(names: str, onnx: str, op: Callable[[], ops.Op], turned: bool) -> None:
     @function(*_in_place(names), onnx=onnx.lower())
     def binary(build: CallBuilder, input: Value, other: Value) -> Ref:
-        left, right = _of_one_kind(build, input, other)
+        left, right = of_one_kind(build, input, other)
         if turned:
             return build.add(op(), right, left)
         return build.add(op(), left, right)
 
 
-def _of_one_kind(build: CallBuilder, input: Value, other: Value) -> tuple[Value, Value]:
+def of_one_kind(build: CallBuilder, input: Value, other: Value) -> tuple[Value, Value]:
     """A truth beside an integer is 0 or 1."""
     kinds = [build.array(operand).dtype.kind for operand in (input, other)]
     if "b" not in kinds or not set(kinds) & {"i", "u"}:
@@ -311,33 +311,6 @@ def nan_to_num(
     high, low = largest if posinf is None else posinf, -largest if neginf is None else neginf
     found = build.add(ops.Where(), build.add(ops.Equal(), found, np.float64(np.inf)), high, found)
     return build.add(ops.Where(), build.add(ops.Equal(), found, np.float64(-np.inf)), low, found)
-
-
-_BITS: dict[str, tuple[str, Callable[[], ops.Op], Callable[[], ops.Op]]] = {
-    "bitwise_and __and__ __rand__ __iand__": ("And", ops.And, ops.BitwiseAnd),
-    "bitwise_or __or__ __ror__ __ior__": ("Or", ops.Or, ops.BitwiseOr),
-    "bitwise_xor __xor__ __rxor__ __ixor__": ("Xor", ops.Xor, ops.BitwiseXor),
-}
-
-
-def _register_bits(
-    names: str, onnx: str, of_truths: Callable[[], ops.Op], of_integers: Callable[[], ops.Op]
-) -> None:
-    @function(*names.split(), onnx=onnx.lower())
-    def bits(build: CallBuilder, input: Value, other: Value) -> Ref:
-        truths = build.kinds[0] == "bool"
-        left, right = _of_one_kind(build, input, other)
-        return build.add(of_truths() if truths else of_integers(), left, right)
-
-
-for _names, (_onnx, _truths, _integers) in _BITS.items():
-    _register_bits(_names, _onnx, _truths, _integers)
-
-
-@function("bitwise_not", "__invert__", onnx="not")
-def invert(build: CallBuilder, input: Value) -> Ref:
-    truths = build.array(input).dtype.kind == "b"
-    return build.add(ops.Not() if truths else ops.BitwiseNot(kind=build.kinds[0]), input)
 
 
 def _cast(build: CallBuilder, input: Value, dtype: str) -> Ref:
