@@ -162,6 +162,9 @@ class Capture:
     others."""
     output_grids: tuple[Grid | None, ...] = ()
     """The same of the outputs."""
+    opened: "Callable[[], Capture] | None" = None
+    """Of a composed container that takes whole numbers as they were captured: composes it with
+    these computed, too."""
     held: "Held | None" = None
     """Of a call that comes from a file: what that has of it, which bounds what may be computed of
     it (``probe.evaluation.reference.bounded``)."""

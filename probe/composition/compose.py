@@ -7,6 +7,7 @@ the adapter says so (``Capture.fixed``), and is else taken as it was captured, w
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -24,9 +25,9 @@ from probe.description import (
     Weight,
     field_names,
 )
-from probe.model import Argument, CallOutput, Capture, Part, Producer
+from probe.model import Argument, CallOutput, Capture, Part, Producer, WorkedOut
 from probe.numerics.precision import precision_of
-from probe.ops import Cast, Op, Stored
+from probe.ops import Cast, Constant, Op, Outputs, Stored
 
 __all__ = ["composed"]
 
@@ -46,7 +47,18 @@ def composed(container: Capture, reached: Collection[int] | None = None) -> Capt
     why = why or _undescribed(container)
     if why:
         return replace(container, why=why)
-    build = _Composition(container, reached)
+    whole = _composed(container, reached)
+    assert whole.description is not None
+    pinned = any(not taken.why and taken.call >= 0 for taken in whole.description.taken)
+    if pinned or any(part.capture.constants for part in whole.parts):
+        return replace(whole, opened=partial(_composed, container, reached, opened=True))
+    return whole
+
+
+def _composed(
+    container: Capture, reached: Collection[int] | None, *, opened: bool = False
+) -> Capture:
+    build = _Composition(container, reached, opened)
     description = build.description()
     return replace(
         container,
@@ -103,8 +115,8 @@ class _Cast(NamedTuple):
     to: str
 
 
-_Source = _Output | Ref | _Cast
-"""Where an array comes from: a call, or an input of the container."""
+_Source = _Output | Ref | _Cast | WorkedOut
+"""Where an array comes from: a call, an input of the container, or numbers alone."""
 
 
 class _Taker(NamedTuple):
@@ -121,10 +133,13 @@ class _Taker(NamedTuple):
 
 
 class _Composition(Builder):
-    """A container's steps under construction."""
+    """A container's steps under construction; ``opened``: whole numbers are computed, too."""
 
-    def __init__(self, container: Capture, reached: Collection[int] | None) -> None:
+    def __init__(
+        self, container: Capture, reached: Collection[int] | None, opened: bool = False
+    ) -> None:
         super().__init__(container.inputs, container.outputs)
+        self._opened = opened
         self.container, self.live = container, list[Part]()
         self.makers: list[Producer | None] = [
             *(container.made_by or (None,) * len(container.inputs))
@@ -144,6 +159,8 @@ class _Composition(Builder):
         self._taken: list[Taken] = []
         self._sites: list[Site] = []
         self._weights: dict[str, np.ndarray] = {}
+        self._known: dict[Hashable, int] = {}
+        """The steps of what is computed from numbers alone."""
         self._numbered: dict[str, dict[Hashable, list[_Output | Ref]]] = {}
 
     def description(self) -> Description:
@@ -202,9 +219,12 @@ class _Composition(Builder):
         }
         makers = capture.made_by or (None,) * len(capture.inputs)
         names = capture.input_names or ("",) * len(capture.inputs)
+        constants = capture.constants() if self._opened and capture.constants else {}
         sources: list[_Source | None] = [None] * len(capture.inputs)
         for index, x in enumerate(capture.inputs):
-            if index in used:
+            if index in used and index in constants and index in capture.fixed:
+                sources[index] = constants[index]
+            elif index in used:
                 fixed, masked = index in capture.fixed, index in capture.masks
                 words = f"input {index} of {capture.layer}"
                 taker = _Taker(place, capture.dtype, words, fixed, masked, names[index])
@@ -279,7 +299,25 @@ class _Composition(Builder):
             return self.add(Stored(to=source.to), self._found(source.source, values))
         if isinstance(source, _Output):
             return values[source]
+        if isinstance(source, WorkedOut):
+            return self._worked_out(source)
         return source
+
+    def _worked_out(self, source: WorkedOut) -> Ref:
+        """The steps of what is computed from numbers alone, those that several tensors were made by
+        once."""
+        made: list[int] = []
+        described = source.description
+        for position, (step, site) in enumerate(zip(described.steps, described.sites, strict=True)):
+            refs = tuple(replace(ref, step=made[ref.step]) for ref in step.sources(position))
+            if isinstance(step.op, Outputs):
+                return refs[0]
+            numbers = _numbers(step.op.value) if isinstance(step.op, Constant) else id(step.op)
+            if (numbers, refs) not in self._known:
+                self._known[numbers, refs] = self._append(step.op, refs).step
+                self._sites.append(site)
+            made.append(self._known[numbers, refs])
+        return Ref(made[-1])
 
     def _append_input(self, array: np.ndarray, maker: Producer | None, name: str = "") -> Ref:
         self.inputs = (*self.inputs, array)
@@ -293,7 +331,7 @@ class _Composition(Builder):
         capture = self.container.parts[place].capture
         if capture.description is None:
             return True
-        if capture.outputs[output].dtype.kind not in "biu":
+        if self._opened or capture.outputs[output].dtype.kind not in "biu":
             return False
         return any(x.dtype.kind == "f" for x in capture.inputs) or any(
             type(step.op).equally_right is not Op.equally_right

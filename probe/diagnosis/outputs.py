@@ -11,11 +11,13 @@ import numpy as np
 from probe.comparison.compare import Comparison
 from probe.description.description import Description, Site
 from probe.diagnosis.diagnose import Diagnosis, diagnose
+from probe.diagnosis.opened import searched
 from probe.diagnosis.readings import ALIKE, readings
 from probe.diagnosis.search import Progress
 from probe.evaluation.party import PartyResult
 from probe.evaluation.propagated_error import Road
 from probe.hypotheses.edits.regrouped_steps import as_last_step
+from probe.model import Capture
 from probe.numerics.precision import Precision
 from probe.ops import Outputs
 from probe.trial.case import Case, of_output
@@ -45,7 +47,7 @@ class DifferingOutput(NamedTuple):
 
 
 def of_parties(
-    described: Description,
+    capture: Capture,
     results: Mapping[str, PartyResult],
     comparisons: Mapping[tuple[str, str], Comparison],
     precision: Precision,
@@ -59,8 +61,9 @@ def of_parties(
     """The diagnosis of yours, or else of the framework's outputs, where they differ from NumPy's.
 
     ``road`` is the way by which yours came from the model's input; ``held`` is what else a case of
-    the layer holds: its names, and the parameters of others.
+    the layer holds: its name, and the parameters of others.
     """
+    assert capture.description is not None
     with np.errstate(all="ignore"):
         for party, pair in (
             ("expected", ("numpy", "expected")),
@@ -71,25 +74,29 @@ def of_parties(
                 continue
             rounding = RoundingAllowance(precision, None, tolerance)
             way = road if party == "expected" else None
-            cases = _cases(described, results[party], rounding, way, held)
+            cases = _cases(capture, results[party], rounding, way, held)
             if cases:
                 options = {"certain": comparison.certain, "party": party}
                 return _of_outputs(
-                    cases, described, {**options, "thorough": thorough, "progress": progress}
+                    cases,
+                    capture.description,
+                    {**options, "thorough": thorough, "progress": progress},
                 )
         return None
 
 
 def _cases(
-    described: Description,
+    capture: Capture,
     result: PartyResult,
     rounding: RoundingAllowance,
     road: Road | None,
     held: Mapping[str, Any],
 ) -> dict[int, DifferingOutput]:
     """The outputs of a party that differ, by their numbers."""
-    steps, values = described.steps, result.party.layer.values
-    inputs = tuple(result.party.layer.raw_inputs)
+    capture, layer, more = searched(capture, result.party.layer)
+    described, steps, values = capture.description, tuple(layer.steps), layer.values
+    assert described is not None
+    inputs = tuple(layer.raw_inputs)
     cases: dict[int, DifferingOutput] = {}
     for output, observed in enumerate(result.party.outputs):
         if observed is None or output >= len(values[-1]):
@@ -101,9 +108,12 @@ def _cases(
             output_axes=described.output_axes if not output else (),
             calls=tuple(site.call for site in described.sites),
             sites=_by_call(described),
+            input_names=capture.names_of_inputs(len(inputs)),
             **held,
         )
-        allowed = None if rounding.tolerance is not None else result.allowance[output]
+        allowed = None
+        if rounding.tolerance is None:
+            allowed = result.allowance[output] + more[output]
         drawn = result.party.bounds.drawn
         mine = replace(rounding, composed=result.allowance[output] if drawn else None)
         slack = mine.of(case.edit(""), case.values) if allowed is None else allowed

@@ -131,7 +131,7 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
     # only now: a healthy check pays nothing for it
     find = import_module("probe.diagnosis.outputs").of_parties
     found: Diagnosis | None = find(
-        call.capture.description,
+        call.capture,
         call.results,
         call.comparisons,
         _precision(call),
@@ -142,7 +142,6 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
         held={
             "others": search.others,
             "tensors": search.tensors,
-            "input_names": call.capture.names_of_inputs(len(layer.inputs)),
             "layer": call.capture.layer,
         },
     )

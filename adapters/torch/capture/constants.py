@@ -13,7 +13,7 @@ import torch
 
 from probe import description
 from probe.capture.producers import Producers
-from probe.description import Description, Ref, Weight
+from probe.description import Description, Ref, Site, Weight
 from probe.model import CallOutput, WorkedOut
 
 from .tensors import copied, writes_to
@@ -43,6 +43,8 @@ class ConstantCall(NamedTuple):
     written: Sequence[int]
     """How often each of these had been written to at its end."""
     describe: Callable[[], DescribedCall]
+    site: Site
+    """Where the model's own source makes it."""
 
     @property
     def lasts(self) -> bool:
@@ -62,13 +64,16 @@ class Constants:
         taken: Sequence[torch.Tensor],
         results: Sequence[torch.Tensor],
         describe: Callable[[], DescribedCall],
+        site: Site,
     ) -> None:
         """Notes a call that has ended, unless it gave what it took."""
         known = set(map(id, taken))
         if any(id(result) in known or result.nbytes > _LARGE for result in results):
             return
         written = list(map(writes_to, (*taken, *results)))
-        call = ConstantCall(len(self._made), taken, results, written, cache(describe))
+        number = len(self._made)
+        site = site._replace(call=f"{site.call}#{number}")
+        call = ConstantCall(number, taken, results, written, cache(describe), site)
         self._made |= {id(result): call for result in results}
 
     def asked(
@@ -90,7 +95,7 @@ class Constants:
         calls = self._behind(tensor)
         if calls is None:
             return None
-        build = description.Builder()
+        build, sites = description.Builder(), list[Site]()
         made: dict[int, Ref] = {}
         makers: dict[CallOutput, None] = {}
         for call in calls:
@@ -110,10 +115,12 @@ class Constants:
                 inputs[place.index] = made[id(taken)]
             given = [inputs[number] for number in sorted(inputs)]
             outputs = build.include(found.description.steps, *given)
+            sites += [call.site] * (len(build.steps) - len(sites))
             made |= {id(result): y for result, y in zip(call.results, outputs, strict=True)}
         if id(tensor) not in made:
             return None
-        return WorkedOut(Description(build.ended(made[id(tensor)])), tuple(makers))
+        steps = build.ended(made[id(tensor)])
+        return WorkedOut(Description(steps, sites=tuple(sites[: len(steps)])), tuple(makers))
 
     def _behind(self, tensor: torch.Tensor) -> list[ConstantCall] | None:
         """The calls that a tensor was made by, in the order in which they were; None where some

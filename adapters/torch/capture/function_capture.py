@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from probe.capture.producers import Producers
-from probe.description import Description, Ref, Weight
+from probe.description import Description, Ref, Site, Weight
 from probe.errors import Undescribed, describing
 from probe.model import Capture, Producer
 
 from ..describe.mixed_precision import refuse_mixture, rounding
-from ..functions import CallBuilder, describe_function, functions
+from ..functions import CallBuilder, describe_function, functions, named
 from ..packages.ao_quantized import to_levels
 from .call_notes import notes_on_autocast
 from .constants import Constants, DescribedCall
@@ -179,7 +179,9 @@ class FunctionCaptures:
         """Notes a call that has ended and took nothing that follows from the model's input."""
         if results and not writes_to_argument(call.function, call.name, call.args, call.kwargs):
             describe = partial(self._constant, call, results, frame)
-            self.constants.note(call.tensors, results, describe)
+            name = f"{frame.place}/constant/{named(call.name)}"
+            site = Site(name, _dtype(results, call.tensors), -1, call.shown, frame.line().code)
+            self.constants.note(call.tensors, results, describe, site)
 
     def _constant(
         self, call: FunctionCall, results: Sequence[torch.Tensor], frame: ModuleFrame

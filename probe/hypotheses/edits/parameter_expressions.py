@@ -51,4 +51,6 @@ def _parameters(case: Case, ref: Ref) -> list[str]:
 def _number(value: np.ndarray) -> str:
     if value.size == 1:
         return f"{value.item():.6g}"
+    if value.dtype.kind in "fiu" and np.array_equal(value, np.arange(value.size)):
+        return f"arange({value.size})"
     return f"a constant of shape {value.shape}"
