@@ -8,6 +8,7 @@ order.
 
 import re
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["header", "listing"]
 
+_GUARD = 8
+"""Digits of what is in a header, in the name of its guard."""
 _MARK = re.compile(r"(?<=\*)(?=/)|(?<=/)(?=\*)")
 """Within what would end or begin a comment."""
 
@@ -36,37 +39,49 @@ class _Table(NamedTuple):
 def header(report: "Report") -> str:
     """A C header: an array per weight (and its scale and shift), input and output of the framework,
     each with its format in a comment. All names begin with the layer's, so that headers of several
-    layers fit one program."""
+    layers fit one program; the guard is of what is in it, so that none hides another."""
     prefix = _prefix(report)
-    guard = f"{prefix}_h".upper()
     values = [*_values(report), *_codes(report)]
     weights = [*_weights(report, shifts=True), *_numbers(report)]
     fixed = [f"{prefix}_{table.name}" for table in values]
-    names = identifiers((f"{prefix}_{table.name}" for table in weights), [guard, *fixed])
-    lines = [_comment(line) for line in _title(report)]
-    lines += [
-        f"#ifndef {guard}",
-        f"#define {guard}",
-        "",
-        "#include <math.h>",
-        "#include <stdint.h>",
-        "",
-    ]
+    names = identifiers((f"{prefix}_{_of_path(table.name)}" for table in weights), fixed)
+    lines = []
     for name, table in zip([*names, *fixed], [*weights, *values], strict=True):
         words = f"{table.name}: {table.words}"
         if name == f"{prefix}_{table.name}":
             words = table.words
         lines += [_comment(words), *_c_array(name, table.values), ""]
-    return "\n".join([*lines, f"#endif /* {guard} */", ""])
+    guard = f"{prefix}_{sha256(repr(lines).encode()).hexdigest()[:_GUARD]}_h".upper()
+    return "\n".join(
+        [
+            *map(_comment, _title(report)),
+            f"#ifndef {guard}",
+            f"#define {guard}",
+            "",
+            "#include <math.h>",
+            "#include <stdint.h>",
+            "",
+            *lines,
+            f"#endif /* {guard} */",
+            "",
+        ]
+    )
 
 
 def _prefix(report: "Report") -> str:
     """What the names of a call's arrays begin with: the layer's name, and of a later call its
     number."""
-    name = plain(report.layer).strip("_") if report.layer else "model"
+    name = _of_path(report.layer).strip("_") if report.layer else "model"
     if not name[:1].isalpha():
         name = f"layer_{name}"
     return f"{name}_call{report.call}" if report.call else name
+
+
+def _of_path(name: str) -> str:
+    """The name in letters, digits and underscores: two of them where a dot or a slash parts a layer
+    from what is in it, so that the weight "b.w" of "a" is none of "a.b", nor "a.b" the layer
+    "a_b"."""
+    return plain(re.sub(r"[./]", "__", name))
 
 
 def listing(report: "Report") -> str:

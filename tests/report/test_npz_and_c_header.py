@@ -92,10 +92,10 @@ def test_any_names_of_weights_are_identifiers(report, tmp_path):
     assert len(found) == len(set(found)) == len(NAMES) + 5
     assert all(name.startswith("layer_") for name in found)
     names = {name.removeprefix("layer_") for name in found}
-    assert {"kernel", "kernel_scale", "kernel_scale_2", "int", "a_b", "a_b_2", "a_b_3"} <= names
+    assert {"kernel", "kernel_scale", "kernel_scale_2", "int", "a_b", "a_b_2", "a__b"} <= names
     assert {"input_0", "output_0", "input_0_2", "size_t_", "int8_t_"} <= names
     assert text.count("/*") == text.count("*/") == text.count(" */\n")
-    assert "/* size_t: float32, shape (1)" in text and "/* a_b: " in text, "what the name was"
+    assert "/* size_t: float32, shape (1)" in text and "/* a b: " in text, "what the name was"
     (tmp_path / "main.c").write_text(INCLUDING)
     subprocess.run(
         ["cc", *FLAGS, "-o", "main", "main.c"],
@@ -141,6 +141,21 @@ def test_headers_of_two_layers_fit_one_program_in_codes_and_shifts(tmp_path):
     assert done.stdout == "0\n"
 
 
+def test_headers_of_a_block_and_the_layers_in_it_fit_one_program(report, tmp_path):
+    """Dots, underscores and capitals tell layers apart, and one header included twice is one."""
+    weight = replace(report.weights["bias"], name="weight")
+    layers = {"a": "a.weight", "a.a": "weight", "a_a": "weight", "A.a": "weight", "/a/b": "weight"}
+    for number, (layer, name) in enumerate(layers.items()):
+        weights = {name: replace(weight, name=name)}
+        replace(report, layer=layer, weights=weights).save(tmp_path / f"{number}.h")
+    includes = "".join(f'#include "{number}.h"\n' for number in (*range(len(layers)), 0))
+    used = ("a_a__weight", "a__a_weight", "a_a_weight", "A__a_weight", "a__b_weight")
+    sums = "+".join(f"{name}[0]" for name in used)
+    (tmp_path / "main.c").write_text(f"{includes}int main(void) {{ return {sums}; }}\n")
+    flags = (*FLAGS, "-Wno-unused-const-variable")
+    subprocess.run(["cc", *flags, "main.c"], cwd=tmp_path, check=True, timeout=60)
+
+
 def test_floats_have_no_codes_and_a_later_call_its_number(tmp_path):
     x = np.random.default_rng(0).normal(size=(1, 2)).astype(np.float32)
     step = probe.Step(ops.MatMul(weight=probe.Weight("kernel", x.T, x.T), bias=None))
@@ -151,7 +166,7 @@ def test_floats_have_no_codes_and_a_later_call_its_number(tmp_path):
     found = re.findall(
         r"^static const \w+ (\w+)\[", (tmp_path / "first.h").read_text(), re.MULTILINE
     )
-    start = "layer_0_first_layer_call2_"
+    start = "layer_0__first_layer_call2_"
     assert found == [f"{start}{name}" for name in ("kernel", "input_0", "output_0")]
 
 
