@@ -1,6 +1,8 @@
 """Factors that are left out or one too many, and integers that were not multiplied by their
 scale."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -152,3 +154,18 @@ def test_a_factor_at_the_end_of_a_thousand_steps():
     assert "the factor is 1 in long; the block's is 0.25" in [
         edit.claim for edit in edits_of(search, case)
     ]
+
+
+@pytest.mark.parametrize(("epsilon", "words"), [(1e-3, "eps = 0.001;"), (2.3e-3, "(fitted)")])
+def test_an_epsilon_is_named_once(epsilon, words):
+    """As a usual one where it is, and else by its value."""
+    x = torch.from_numpy(RNG.normal(scale=0.1, size=(8, 3, 5, 5)).astype(np.float32))
+    norm = nn.BatchNorm2d(3).train()
+    norm(x)
+    norm.eval()
+    other = copy.deepcopy(norm)
+    other.eps = epsilon
+    report = probe.check(norm, "", x.numpy(), expected=other(x).detach().numpy())
+    (cause,) = report.findings
+    assert cause.slug == "other-epsilon" and words in cause.claim
+    assert "another variant" not in cause.claim, cause.claim

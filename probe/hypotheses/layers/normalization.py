@@ -17,6 +17,8 @@ from probe.trial.edit import Edit
 
 __all__: list[str] = []
 
+_SAME = 1e-4
+"""A fitted epsilon so near a usual one is that one."""
 _NORMS = (ops.BatchNormalization, ops.LayerNormalization, ops.GroupNormalization)
 
 
@@ -37,7 +39,8 @@ def other_epsilon(case: Case) -> Iterator[Edit]:
                     do=f"use {op.epsilon:g}",
                 )
         fitted = _solved(case, position, op)
-        if fitted is not None:
+        usual = any(math.isclose(fitted or 0.0, epsilon, rel_tol=_SAME) for epsilon in EPSILONS)
+        if fitted is not None and not usual:
             steps = case.changed(position, epsilon=fitted)
             yield case.edit(
                 f"eps = {fitted:.6g} (fitted); the layer's is {op.epsilon:g}",
