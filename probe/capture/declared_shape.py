@@ -26,13 +26,17 @@ def fits(wanted: Shape, actual: Sequence[int]) -> bool:
 
 
 def refuse_shape(
-    who: str, wanted: Shape, actual: tuple[int, ...], axes: tuple[str, ...] = ()
+    who: str,
+    wanted: Shape,
+    actual: tuple[int, ...],
+    axes: tuple[str, ...] = (),
+    batch: int | None = None,
 ) -> None:
     """Raises BadInput where an array of that shape does not fit; ``axes`` are the names of those
-    that are wanted, where they are known."""
+    that are wanted, where they are known, and ``batch`` the one size of the batch that is taken."""
     if not fits(wanted, actual):
         shape = ", ".join(axes or ("any" if size is None else str(size) for size in wanted))
-        way_out = _way_out(axes, wanted, actual)
+        way_out = _way_out(axes, wanted, actual, batch or 1)
         raise BadInput(f"{who} expects ({shape}); you gave {actual}: {way_out}")
 
 
@@ -44,27 +48,43 @@ def refuse_shapes(specs: "Sequence[InputSpec]", arrays: "Sequence[np.ndarray]") 
         if not wanted:
             continue
         who = "the model" if len(specs) == 1 else f"the input {spec.name!r}"
-        refuse_shape(who, wanted, array.shape)
+        refuse_shape(who, wanted, array.shape, batch=wanted[0])
         if wanted[0] not in (None, array.shape[0]):
             sizes = ", ".join("any" if size is None else str(size) for size in wanted)
+            whole = (wanted[0], *array.shape[1:])
             raise BadInput(
                 f"{who} expects ({sizes}); you gave {array.shape}: it fixes the size of the batch, "
-                f"the first axis, at {wanted[0]}"
+                f"the first axis, at {wanted[0]}: {_filling(array.shape, whole)}"
             )
 
 
-def _way_out(axes: tuple[str, ...], wanted: Shape, actual: tuple[int, ...]) -> str:
-    """How to bring the array to the shape: add axes, move the channels, flatten; or else which size
-    is wrong."""
+def _filling(actual: tuple[int, ...], whole: tuple[int, ...]) -> str:
+    """How samples are left out, or repeated, up to the size of a batch."""
+    if actual[0] > whole[0]:
+        return f"leave out the others, x[:{whole[0]}]"
+    if math.prod(actual) == 0:
+        return "give that many samples"
+    return f"repeat the samples, np.resize(x, {whole}){_random(whole)}"
+
+
+def _random(shape: Sequence[int]) -> str:
+    return f" (for a random input: --shape {','.join(map(str, shape))})"
+
+
+def _way_out(axes: tuple[str, ...], wanted: Shape, actual: tuple[int, ...], batch: int) -> str:
+    """How to bring the array to the shape: add axes, move the channels, flatten, repeat the one
+    sample for the batch; or else which size is wrong."""
     rank = len(wanted)
     for places, words in _axes_to_add(axes, rank):
         sizes = list(actual)
         for place in places:
             sizes.insert(place, 1)
         if fits(wanted, sizes):
-            shape = ",".join(map(str, sizes))
-            return f"add {words}, x[{_index(places, rank)}] (for a random input: --shape {shape})"
-    if moved := _moved(wanted, actual):
+            if batch > sizes[0] > 0:
+                whole = (batch, *sizes[1:])
+                return f"add {words} and repeat the sample, np.resize(x, {whole}){_random(whole)}"
+            return f"add {words}, x[{_index(places, rank)}]{_random(sizes)}"
+    if moved := _moved(wanted, actual, batch):
         return moved
     if rank == len(actual):
         axis = next(axis for axis in range(1, rank) if wanted[axis] not in (None, actual[axis]))
@@ -75,8 +95,10 @@ def _way_out(axes: tuple[str, ...], wanted: Shape, actual: tuple[int, ...]) -> s
         return "flatten it, x.reshape(len(x), -1)"
     elements = math.prod(size or 0 for size in wanted[1:])
     if elements and math.prod(actual) and math.prod(actual) % elements == 0:
-        text = ", ".join(map(str, (math.prod(actual) // elements, *wanted[1:])))
-        return f"reshape it, x.reshape({text})"
+        samples = math.prod(actual) // elements
+        if samples < batch:
+            return f"reshape it and repeat the samples, np.resize(x, {(batch, *wanted[1:])})"
+        return f"reshape it, x.reshape({', '.join(map(str, (samples, *wanted[1:])))})"
     return f"give it {rank} axes"
 
 
@@ -94,18 +116,23 @@ def _axes_to_add(axes: tuple[str, ...], rank: int) -> Iterator[tuple[tuple[int, 
         yield (0, place), f"a batch and a {word} axis"
 
 
-def _moved(wanted: Shape, actual: tuple[int, ...]) -> str:
+def _moved(wanted: Shape, actual: tuple[int, ...], batch: int) -> str:
     """How the channels are moved, and a batch axis is added where there is none."""
-    batch = len(wanted) - len(actual)
-    if batch not in (0, 1) or len(actual) < 2:
+    missing = len(wanted) - len(actual)
+    if missing not in (0, 1) or len(actual) < 2:
         return ""
-    for source, target in ((1 - batch, -1), (-1, 1 - batch)):
+    for source, target in ((1 - missing, -1), (-1, 1 - missing)):
         sizes = list(actual)
         size = sizes.pop(source)
         sizes.insert(len(actual) if target == -1 else target, size)
-        if fits(wanted, [*[1] * batch, *sizes]):
-            moved = f"move the channel axis, np.moveaxis(x, {source}, {target})"
-            return moved if not batch else f"add a batch axis and {moved}[None]"
+        if fits(wanted, [*[1] * missing, *sizes]):
+            moved = f"np.moveaxis(x, {source}, {target})"
+            if not missing:
+                return f"move the channel axis, {moved}"
+            if batch > 1:
+                moved = f"np.resize({moved}, {(batch, *sizes)})"
+                return f"move the channel axis and repeat the sample for the batch, {moved}"
+            return f"add a batch axis and move the channel axis, {moved}[None]"
     return ""
 
 
