@@ -12,6 +12,7 @@ from probe.errors import BadInput, ForwardFailed, first_line
 from .input_checks import mismatch, without_batch
 from .restore_state import held
 from .tensors import tensors_in
+from .wrong_values import wrong_values
 
 __all__ = ["check_arguments", "failure"]
 
@@ -54,7 +55,7 @@ def failure(
             module = frame.f_locals["self"]
             tensors = tensors_in((frame.f_locals.get("args"), frame.f_locals.get("kwargs")))
         trace = trace.tb_next
-    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "no tensors"
+    shapes = ", ".join(map(_shape, tensors)) or "no tensors"
     inner = not inputs or not tensors or tensors[0].shape != inputs[0].shape
     if tensors:
         wrong = mismatch(module, tuple(tensors[0].shape), of_model=not inner)
@@ -72,7 +73,10 @@ def failure(
             f"the forward pass failed in {place}: {', '.join(empty)} is on the meta device, which "
             "holds no numbers; load the weights first"
         )
-    if wrong and not inner and (module is root or tensors[0].data_ptr() == inputs[0].data_ptr()):
+    whole = bool(inputs) and bool(tensors) and tensors[0].data_ptr() == inputs[0].data_ptr()
+    if tensors and wrong is None:
+        wrong = wrong_values(error, module, tensors[0], whole)
+    if wrong and not inner and (module is root or whole):
         return BadInput(wrong if module is root else f"{wrong} (first seen in {place})")
     if len(inputs) == 1 and (alone := without_batch(root, tuple(inputs[0].shape), module)):
         wrong = alone
@@ -80,3 +84,11 @@ def failure(
         f"the forward pass failed in {place}, called on {shapes}: "
         f"{wrong or f'{type(error).__name__}: {first_line(error)}'}"
     )
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    """With what its integers range over, which may be what is wrong."""
+    if tensor.is_floating_point() or tensor.is_complex() or not tensor.numel() or tensor.is_meta:
+        return f"{tuple(tensor.shape)}"
+    low, high = int(tensor.min()), int(tensor.max())
+    return f"{tuple(tensor.shape)} of integers from {low} to {high}"

@@ -58,6 +58,8 @@ def mismatch(module: Any, shape: tuple[int, ...], *, of_model: bool = True) -> s
         return None
     if len(shape) == rank - 1 and hasattr(module, "in_channels") and shape[0] == wanted.size:
         return None  # A convolution takes a single sample too.
+    if kind == "BatchNorm1d" and len(shape) == 2 and shape[1] == wanted.size:
+        return None  # It takes channels without a length too.
     what = wanted.axes[wanted.fixed]
     if rigid or wanted.fixed == 1:
         axes = f"({', '.join(wanted.axes)})"
