@@ -62,7 +62,6 @@ ALLOWED = {
     ("adapters/tflite/run_in_child.py", "fdopen"): "the standard output of a child process",
     ("adapters/tflite/tflm_calls.py", "TemporaryFile"): "a file without a name",
     ("adapters/saved_model/forking.py", "read_text"): "what the system says of its memory",
-    ("adapters/saved_model/processes.py", "read_text"): "what the system says of a process",
     ("adapters/saved_model/proto.py", "is_symlink"): "a link is refused",
     ("adapters/keras/tf_graph/walk.py", "is_file"): "a file of code that is running",
 }  # fmt: skip

@@ -3,6 +3,7 @@ any tensor of it is computed."""
 
 import importlib
 import re
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -157,7 +158,7 @@ def loaded(path: str, signature: str) -> SignatureGraph:
         raise CannotOpen(f"TensorFlow cannot load {path}: {first_line(error)}") from None
     _refuse_tensors(path, frozen)
     names = tuple(_names(function.structured_outputs))
-    return SignatureGraph(tensorflow, frozen, dict(_variables(function)), names)
+    return SignatureGraph(tensorflow, frozen, dict(_variables(model, function)), names)
 
 
 def _names(outputs: Any) -> Iterator[str]:
@@ -165,14 +166,33 @@ def _names(outputs: Any) -> Iterator[str]:
         yield from sorted(outputs)
 
 
-def _variables(function: Any) -> Iterator[tuple[str, StoredVariable]]:
+def _variables(model: Any, function: Any) -> Iterator[tuple[str, StoredVariable]]:
     """The variables that a function takes from outside, by the name of what stands for them."""
     held = {id(variable.handle): variable for variable in function.graph.variables}
+    names = {key: str(variable.name).partition(":")[0] for key, variable in held.items()}
+    counts, paths = Counter(names.values()), _paths(model)
     for outside, inside in function.graph.captures:
         variable = held.get(id(outside))
         if variable is not None:
-            name = str(variable.name).partition(":")[0]
+            name = names[id(outside)]
+            if counts[name] > 1:  # as those that were given none
+                name = paths.get(id(outside), name)
             yield inside.op.name, StoredVariable(name, np.asarray(variable.numpy()))
+
+
+def _paths(model: Any) -> Mapping[int, str]:
+    """The attributes that lead to each variable, as the keys of the checkpoint have them, by the
+    identity of its handle."""
+    waiting, seen, paths = deque([("", model)]), set[int](), dict[int, str]()
+    while waiting:
+        path, tracked = waiting.popleft()
+        if id(tracked) in seen:
+            continue
+        seen.add(id(tracked))
+        paths.setdefault(id(getattr(tracked, "handle", None)), path)
+        for name, child in getattr(tracked, "_trackable_children", dict)().items():
+            waiting.append((f"{path}/{name}" if path else name, child))
+    return paths
 
 
 def _refuse_tensors(path: str, function: Any) -> None:

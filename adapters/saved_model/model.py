@@ -1,7 +1,7 @@
 """An opened SavedModel: its layers are the operations of one signature, and TensorFlow, which runs
 it in a process of its own, is the framework."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,18 +11,17 @@ import numpy as np
 from probe.capture.declared_shape import refuse_shapes
 from probe.errors import BadInput, CannotOpen, ForwardFailed, UnknownLayer
 from probe.listing import Layer, Shown
-from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Part, Producer
+from probe.model import Capture, InputSpec, OnCall
 
-from .outline import Operation, Outline, SignatureRun
+from .blocks import SavedBlock, blocks_of
+from .captures import BLOCK, WHOLE, captured
+from .outline import Outline, SignatureRun
 from .processes import Worker
 from .proto import SavedFolder
 from .run_limits import loading, running
 from .serving import Serving
 
 __all__ = ["SavedModel"]
-
-_WHOLE = "graph"
-"""The kind of the model as a whole."""
 
 
 def _worker() -> Worker:
@@ -111,12 +110,27 @@ class SavedModel(Shown):
         return self.outline.output_names
 
     def names(self) -> tuple[str, ...]:
-        return ("", *self.outline.operations)
+        return (*self.blocks, *self.outline.operations)
+
+    @cached_property
+    def blocks(self) -> Mapping[str, SavedBlock]:
+        return blocks_of(self.outline)
 
     @property
     def containers(self) -> tuple[Layer, ...]:
-        count = sum(layer.parameters for layer in self.layers)
-        return (Layer("", _WHOLE, ("numpy", "onnx"), "", None, count),)
+        """The name scopes, the outer ones first."""
+        counts = {name: operation.parameters for name, operation in self.outline.operations.items()}
+        return tuple(
+            Layer(
+                name,
+                BLOCK if name else WHOLE,
+                ("numpy", "onnx"),
+                "",
+                None,
+                sum(map(counts.__getitem__, block.operations)),
+            )
+            for name, block in self.blocks.items()
+        )
 
     def may_be_operation(self, name: str) -> bool:
         return False
@@ -129,98 +143,52 @@ class SavedModel(Shown):
     ) -> tuple[np.ndarray, ...]:
         """With every tensor that a wanted operation takes or gives fetched; after a replacement the
         rest is run on what was put there."""
-        whole = wanted is not None and "" in wanted
-        operations = self.outline.operations
-        asked = set(operations) if wanted is None else set(wanted) - {""}
-        for name in sorted(asked):
-            if name not in operations:
-                raise UnknownLayer(name, operations)
+        outline = self.outline
+        asked = set(outline.operations if wanted is None else wanted)
+        blocks = {name: block for name, block in self.blocks.items() if name in asked}
+        asked -= blocks.keys()
+        for name in sorted(asked - outline.operations.keys()):
+            raise UnknownLayer(name, self.names())
         refuse_shapes(self.inputs, inputs)
-        fed = {
-            tensor.name: np.asarray(x)
-            for tensor, x in zip(self.outline.inputs, inputs, strict=True)
-        }
-        chosen = [name for name in operations if whole or name in asked]
-        run = self._evaluated(fed, chosen, True)
-        made_by: dict[str, Producer] = {
-            tensor.name: ModelInput(place) for place, tensor in enumerate(self.outline.inputs)
-        }
-        parts: list[Part] = []
-        for place, name in enumerate(chosen):
-            capture = _capture(name, operations[name], run, made_by)
-            parts += [Part(capture, "")] if whole else []
-            replacement = on_call(capture) if name in asked else None
-            outputs = operations[name].outputs
-            made_by |= {
-                output.name: CallOutput(name, 0, number) for number, output in enumerate(outputs)
-            }
-            if replacement is not None:
-                fed |= {
-                    output.name: np.asarray(array)
-                    for output, array in zip(outputs, replacement, strict=False)
-                }
-                run = self._evaluated(fed, chosen[place + 1 :], True)
-        arrays = tuple(run.values[name] for name in self.outline.results)
-        if whole:
-            on_call(self._whole(run, arrays, tuple(parts), made_by))
-        return arrays
+        fed = {tensor.name: np.asarray(x) for tensor, x in zip(outline.inputs, inputs, strict=True)}
+        called = asked.union(*(block.operations for block in blocks.values()))
+        chosen = [name for name in outline.operations if name in called]
+        run = captured(outline, outline.inputs, blocks, chosen)
+        run.ran(self._evaluated(fed, chosen, True))
 
-    def _whole(
-        self,
-        run: SignatureRun,
-        arrays: tuple[np.ndarray, ...],
-        parts: tuple[Part, ...],
-        made_by: Mapping[str, Producer],
-    ) -> Capture:
-        inputs = self.outline.inputs
-        return Capture(
-            layer="",
-            kind=_WHOLE,
-            call=0,
-            inputs=tuple(run.values[tensor.name] for tensor in inputs),
-            outputs=arrays,
-            dtype="float32",
-            why="a graph is composed of its operations",
-            made_by=tuple(map(ModelInput, range(len(inputs)))),
-            input_names=tuple(tensor.operation for tensor in inputs),
-            parts=parts,
-            results=tuple(made_by.get(name) for name in self.outline.results),
-            unseen=lambda: "",
-        )
+        def pushed(call: Capture, outputs: Iterable[str], behind: Sequence[str]) -> None:
+            replacement = on_call(call)
+            if replacement is not None:
+                fed.update(zip(outputs, map(np.asarray, replacement), strict=False))
+                run.ran(self._evaluated(fed, behind, True))
+
+        for place, name in enumerate(chosen):
+            call, behind = run.call(name), chosen[place + 1 :]
+            if name in asked:
+                outputs = outline.operations[name].outputs
+                pushed(call, (output.name for output in outputs), behind)
+            for scope, block in reversed(blocks.items()):
+                if scope and block.operations[-1] == name:
+                    pushed(run.block(scope, block), block.outputs, behind)
+        if "" in blocks:
+            on_call(run.block("", blocks[""]))
+        return tuple(run.values[name] for name in outline.results)
 
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
         if not name:
             self.run(inputs, {""}, on_call)
             return
-        if name not in self.outline.operations:
-            raise UnknownLayer(name, self.outline.operations)
-        operation = self.outline.operations[name]
-        taken = operation.taken
+        operations = self.outline.operations
+        block = self.blocks.get(name)
+        if block is None and name not in operations:
+            raise UnknownLayer(name, self.names())
+        taken = operations[name].taken if block is None else block.taken
         if len(taken) != len(inputs):
             names = ", ".join(tensor.operation for tensor in taken)
             raise BadInput(f"{name!r} takes {len(taken)} inputs ({names}); you gave {len(inputs)}")
         fed = {tensor.name: np.asarray(x) for tensor, x in zip(taken, inputs, strict=True)}
-        made_by: dict[str, Producer] = {
-            tensor.name: ModelInput(place) for place, tensor in enumerate(taken)
-        }
-        on_call(_capture(name, operation, self._evaluated(fed, [name], False), made_by))
-
-
-def _capture(
-    name: str, operation: Operation, run: SignatureRun, made_by: Mapping[str, Producer]
-) -> Capture:
-    described, why = run.described[name]
-    given = [tensor.name for tensor in operation.taken]
-    outputs = [tensor.name for tensor in operation.outputs]
-    return Capture(
-        layer=name,
-        kind=operation.kind,
-        call=0,
-        inputs=tuple(run.values[key] for key in given if key in run.values),
-        outputs=tuple(run.values[key] for key in outputs if key in run.values),
-        dtype=operation.dtype,
-        description=described,
-        why=why,
-        made_by=tuple(made_by.get(key) for key in given),
-        input_names=tuple(tensor.operation for tensor in operation.taken),
-    )
+        chosen = (name,) if block is None else block.operations
+        run = captured(self.outline, taken, {}, chosen)
+        run.ran(self._evaluated(fed, chosen, False))
+        calls = [run.call(inside) for inside in chosen]
+        on_call(calls[0] if block is None else run.block(name, block))

@@ -27,6 +27,8 @@ class Operation(NamedTuple):
     dtype: str
     """The type that it computes in."""
     parameters: int
+    weights: str
+    """What the checkpoint's names of its variables begin with, where they all do."""
     taken: tuple[SavedTensor, ...]
     """Those that follow from the model's inputs, each once."""
     outputs: tuple[SavedTensor, ...]

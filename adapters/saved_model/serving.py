@@ -7,7 +7,7 @@ import numpy as np
 
 from ..keras.describe.variables import widened
 from .describe import description_of
-from .graph import SignatureGraph, loaded
+from .graph import SignatureGraph, StoredVariable, loaded
 from .outline import Operation, Outline, SavedTensor, SignatureRun
 
 __all__ = ["Serving"]
@@ -29,7 +29,8 @@ class Serving:
                 name: Operation(
                     kind=operation.type,
                     dtype=_dtype(operation),
-                    parameters=_count(graph, operation),
+                    parameters=sum(each.value.size for each in _variables(graph, operation)),
+                    weights=_path(_variables(graph, operation)),
                     taken=tuple(map(_tensor, graph.taken(operation))),
                     outputs=tuple(map(_tensor, graph.given(operation))),
                 )
@@ -81,7 +82,13 @@ def _dtype(operation: Any) -> str:
     return str(operation.outputs[0].dtype.name)
 
 
-def _count(graph: SignatureGraph, operation: Any) -> int:
-    """How many numbers of variables an operation takes."""
+def _variables(graph: SignatureGraph, operation: Any) -> list[StoredVariable]:
+    """The variables that an operation takes."""
     roots = {graph.root(source).op.name for source in operation.inputs}
-    return sum(graph.variables[name].value.size for name in roots if name in graph.variables)
+    return [graph.variables[name] for name in roots if name in graph.variables]
+
+
+def _path(variables: Sequence[StoredVariable]) -> str:
+    """What their names begin with, up to the last part."""
+    paths = {"".join(variable.name.rpartition("/")[:2]) for variable in variables}
+    return paths.pop() if len(paths) == 1 else ""

@@ -16,6 +16,7 @@ def saved(tmp_path_factory):
             super().__init__()
             with tf.name_scope("first"):
                 self.w = tf.Variable(RNG.normal(size=(4, 6)).astype(np.float32), name="w")
+            self.pair = [tf.Variable(RNG.normal(size=(4, 4)).astype(np.float32)) for _ in range(2)]
             self.half = tf.Variable(RNG.normal(size=(6, 3)).astype(np.float16), name="half")
 
         @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
@@ -44,12 +45,21 @@ def saved(tmp_path_factory):
             size = tf.stack([tf.size(x) * 2**15] * 2)
             return {"y": tf.reduce_sum(tf.fill(size, x[0, 0])) + x}
 
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+        def scopes(self, x):
+            with tf.name_scope("outer"):
+                with tf.name_scope("inner"):
+                    hidden = tf.tanh(tf.matmul(x, self.pair[0]))
+                x = hidden + x
+            return {"y": tf.matmul(x, self.pair[1]), "hidden": hidden}
+
     net = Net()
     signatures = {
         "serving_default": net.serve,
         "branching": net.branching,
         "integers": net.integers,
         "filled": net.filled,
+        "scopes": net.scopes,
     }
     tf.saved_model.save(net, str(root / "net"), signatures=signatures)
 
