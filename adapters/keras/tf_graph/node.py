@@ -136,6 +136,21 @@ class GraphTensor:
     why: str = ""
     """Why it cannot be followed."""
 
+    def in_steps(self, build: OpBuilder) -> Ref:
+        """It as what a step gives."""
+        if self.ref is None:
+            if self.known is None and self.laid is None:
+                raise Undescribed("its input is not a tensor of numbers")
+            self.ref = build.ref(self.known if self.laid is None else self.laid.brought())
+        return self.ref
+
+    def shape(self, build: OpBuilder) -> tuple[int, ...]:
+        if self.known is not None:
+            return self.known.shape
+        if self.laid is not None:
+            return self.laid.shape
+        return build.shape(self.in_steps(build))
+
 
 @dataclass(frozen=True, eq=False)
 class GraphOperation:
@@ -168,23 +183,13 @@ class GraphOperation:
 
     def ref(self, k: int) -> Ref:
         """An input as what a step gives."""
-        held = self.inputs[k]
-        if held.ref is None:
-            if held.known is None and held.laid is None:
-                raise Undescribed("its input is not a tensor of numbers")
-            held.ref = self.build.ref(held.known if held.laid is None else held.laid.brought())
-        return held.ref
+        return self.inputs[k].in_steps(self.build)
 
     def refs(self, start: int = 0, stop: int | None = None) -> list[Ref]:
         return [self.ref(k) for k in range(len(self.inputs))[start:stop]]
 
     def shape(self, k: int) -> tuple[int, ...]:
-        held = self.inputs[k]
-        if held.known is not None:
-            return held.known.shape
-        if held.laid is not None:
-            return held.laid.shape
-        return self.build.shape(self.ref(k))
+        return self.inputs[k].shape(self.build)
 
     def array(self, k: int) -> np.ndarray:
         """The numbers of an input that does not follow from the layer's inputs or weights."""

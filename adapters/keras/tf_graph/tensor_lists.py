@@ -44,7 +44,7 @@ def _from_tensor(
     walk: "GraphWalk", operation: Any, inputs: Sequence[GraphTensor], graph: Any
 ) -> Sequence[GraphTensor]:
     (whole, _) = inputs
-    return [_listed([_row(walk, whole, at) for at in range(walk.shape(whole)[0])])]
+    return [_listed([_row(walk, whole, at) for at in range(whole.shape(walk.build)[0])])]
 
 
 def _row(walk: "GraphWalk", tensor: GraphTensor, at: int) -> GraphTensor:

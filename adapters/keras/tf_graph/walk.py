@@ -7,6 +7,7 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -178,12 +179,11 @@ class GraphWalk:
             attribute.name: _attr(operation, attribute.name) for attribute in definition.attr
         }
         rest = iter(values)
-        for argument in definition.input_arg:  # integers may stand in for floats
-            taken = [next(rest) for _ in range(attributes.get(argument.number_attr, 1))]
+        # Integers may stand in for floats; behind several types none has an input of another.
+        for argument in definition.input_arg:
+            taken = [*islice(rest, attributes.get(argument.number_attr, 1))]
             if argument.type_attr and taken:
                 attributes[argument.type_attr] = taken[0].dtype
-            if argument.type_list_attr:
-                taken += [next(rest) for _ in attributes[argument.type_list_attr][1:]]
         flat = [part for name, value in attributes.items() for part in (name, _plain(value))]
         run = importlib.import_module("tensorflow.python.eager.execute").quick_execute
         context = importlib.import_module("tensorflow.python.eager.context").context()
@@ -209,20 +209,11 @@ class GraphWalk:
             if known is None or None in known:
                 if held.why:
                     raise Undescribed(held.why)
-                known = list(self.shape(held))
+                known = list(held.shape(self.build))
             sizes = [size for size in known if size is not None]
             value = {"Size": int(np.prod(sizes)), "Rank": len(sizes)}.get(operation.type, sizes)
             found.append(self.constant(self.tensorflow.constant(value, out.dtype)))
         return found
-
-    def shape(self, held: GraphTensor) -> tuple[int, ...]:
-        if held.known is not None:
-            return held.known.shape
-        if held.laid is not None:
-            return held.laid.shape
-        if held.ref is None:
-            raise Undescribed("its input has no known shape")
-        return self.build.shape(held.ref)
 
     def _read(self, handle: GraphTensor, changed: set[int]) -> GraphTensor:
         variable = handle.variable

@@ -24,7 +24,7 @@ def _windows():
     found += [
         ops.average_pool(x, 3, 2, "same"),
         ops.average_pool(x, 2, data_format="channels_first"),
-        ops.average_pool(line, 3, 1, "same"),
+        ops.average_pool(line, 3, 2, "same"),
     ]
     found += [
         ops.adaptive_average_pool(x, (3, 2)),

@@ -255,6 +255,10 @@ def test_a_loop_in_python_on_a_tensor():
     agrees(probe.check(Power(name="mine"), "mine", given=X))
 
 
+def listed(x):
+    return tf.raw_ops.TensorListFromTensor(tensor=x, element_shape=[6])
+
+
 REFUSED = {
     "RandomStandardNormal": lambda x: tf.nn.relu(x) + tf.random.normal([6]),
     "StatelessRandom": lambda x: tf.nn.relu(x) + tf.random.stateless_normal([6], [1, 2]),
@@ -266,6 +270,11 @@ REFUSED = {
     "MatrixInverse": lambda x: tf.linalg.inv(x[:, :3] + 3 * tf.eye(3)),
     "complex": lambda x: tf.abs(tf.signal.fft(tf.cast(x, tf.complex64))),
     "float16": lambda x: tf.cast(tf.exp(tf.cast(x, tf.float16)), tf.float32),
+    "its input is not a tensor of numbers": lambda x: tf.raw_ops.TensorListStack(
+        input_handle=tf.stack([listed(x), listed(2 * x)])[1],
+        element_shape=[6],
+        element_dtype=x.dtype,
+    ),
     "half_pixel_centers=False": lambda x: tf.compat.v1.image.resize_bilinear(
         tf.reshape(x, [1, 3, 6, 1]), [5, 5]
     ),
