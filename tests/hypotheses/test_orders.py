@@ -136,22 +136,23 @@ WAYS = {
 class Preprocessed(nn.Module):
     """Pixels of 0 to 255, normalised, and a convolution."""
 
-    def __init__(self):
+    def __init__(self, channels):
         super().__init__()
         torch.manual_seed(0)
-        self.register_buffer("mean", torch.from_numpy(MEAN).reshape(3, 1, 1))
-        self.register_buffer("std", torch.from_numpy(STD).reshape(3, 1, 1))
-        self.conv = nn.Conv2d(3, 8, 3)
+        self.register_buffer("mean", torch.from_numpy(MEAN[:channels]).reshape(-1, 1, 1))
+        self.register_buffer("std", torch.from_numpy(STD[:channels]).reshape(-1, 1, 1))
+        self.conv = nn.Conv2d(channels, 8, 3)
 
     def forward(self, x):
         return self.conv((x / 255 - self.mean) / self.std)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_statistics_of_a_block(way):
+@pytest.mark.parametrize(("way", "channels"), [*((way, 3) for way in WAYS), ("mean turned", 2)])
+def test_statistics_of_a_block(way, channels):
     function, words = WAYS[way]
-    model, x = Preprocessed().eval(), RNG.integers(0, 255, (2, 3, 8, 8)).astype(np.float32)
-    wrong = function(x / 255, MEAN.reshape(3, 1, 1), STD.reshape(3, 1, 1))
+    model = Preprocessed(channels).eval()
+    x = RNG.integers(0, 255, (2, channels, 8, 8)).astype(np.float32)
+    wrong = function(x / 255, model.mean.numpy(), model.std.numpy())
     finding = named(model, "", x, of(model.conv, wrong.astype(np.float32)))
     assert finding.slug == "mean-std-order"
     assert words in finding.claim

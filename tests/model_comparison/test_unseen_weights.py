@@ -119,3 +119,44 @@ def test_recurrences_and_factors():
     assert any("scale[1] differs (x 2) but" in one for one in notes)
     told = "weight_ih_l0[:, 1] differs (by up to 1) but meets only zeros on this input"
     assert any(told in one for one in notes)
+
+
+class Factor(nn.Module):
+    """Times a parameter, or times an input with its numbers."""
+
+    def __init__(self, own):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear, self.scale, self.own = nn.Linear(4, 3), nn.Parameter(2 * torch.ones(3)), own
+
+    def forward(self, x, factor):
+        return self.linear(x) * (self.scale if self.own else factor)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_parameter_in_the_place_of_an_input_is_no_other_weight(own):
+    a, b = Factor(own).eval(), Factor(not own).eval()
+    comparison = probe.compare(a, b, [X, np.full(3, 2, np.float32)])
+    assert comparison.verdict == "agree" and comparison.notes == ()
+
+
+class Clamped(nn.Module):
+    """Two layers that read the same numbers: from one ReLU, or the second from a ReLU of that."""
+
+    def __init__(self, twice):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.twice = nn.Linear(4, 5), nn.Linear(4, 4), twice
+
+    def forward(self, x):
+        y = torch.relu(x)
+        return self.first(y), self.second(torch.relu(y) if self.twice else y)
+
+
+def test_another_tensor_of_the_same_numbers_is_no_other_input():
+    a, b = Clamped(True).eval(), Clamped(False).eval()
+    with torch.no_grad():
+        b.second.weight[0, 0] *= 3
+    text = str(probe.compare(a, b, X - 0.5))
+    assert "differs: B's are 3 times A's: weight[0, 0]" in text
+    assert "differs: input" not in text
