@@ -16,15 +16,19 @@ def numbers(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(keras.config.floatx())
 
 
+def _pools_of_lines():
+    line = keras.Input((11, 4))
+    return [line], [ops.max_pool(line, 2), ops.average_pool(line, 3, 2, "same")]
+
+
 def _windows():
     x, line, volume = keras.Input((8, 9, 4)), keras.Input((11, 4)), keras.Input((5, 6, 4, 3))
-    found = [ops.max_pool(x, 3, 2, "same"), ops.max_pool(x, (2, 3)), ops.max_pool(line, 2)]
+    found = [ops.max_pool(x, 3, 2, "same"), ops.max_pool(x, (2, 3))]
     if keras.config.floatx() == "float32":
         found += [ops.max_pool(volume, 2, padding="same")]
     found += [
         ops.average_pool(x, 3, 2, "same"),
         ops.average_pool(x, 2, data_format="channels_first"),
-        ops.average_pool(line, 3, 2, "same"),
     ]
     found += [
         ops.adaptive_average_pool(x, (3, 2)),
@@ -372,6 +376,7 @@ def precision(request):
     "build",
     [
         pytest.param(_windows, marks=pytest.mark.costly),
+        _pools_of_lines,
         _images,
         _sampled,
         _projected,
