@@ -21,6 +21,10 @@ WriteOp = Callable[..., Any]
 
 _FILES = {
     "attention": "AdditiveAttention Attention",
+    "code_functions": (
+        "DynamicInput FunctionOfCodes HardSwishOfCodes InterpolatedFunction InterpolatedSoftmax "
+        "SoftmaxOfCodes"
+    ),
     "fake_quantize": (
         "AbsMaxQuantize DynamicQuantize DynamicQuantizeLinear FakeQuantize Float8 FloatQuantize "
         "IntQuantize MiniFloat NudgedFakeQuantize QuantizeLinear SignQuantize"
@@ -80,14 +84,8 @@ _FILES = {
 _HOMES = {name: file for file, names in _FILES.items() for name in names.split()}
 
 LEFT_OUT = {
-    "DynamicInput": "has a range of its own for each slice",
-    "FunctionOfCodes": "is a table of 256 codes that a kernel fills",
-    "HardSwishOfCodes": "is a chain of ten roundings in 16 bits",
-    "IntegerLSTM": "has functions in fixed point in every step",
-    "InterpolatedFunction": "is a table of 513 entries with lines between",
-    "InterpolatedSoftmax": "is made of two tables of 513 entries with lines between",
+    "IntegerLSTM": "computes its gates in whole numbers, by tables or polynomials of a kernel",
     "Recomputed": "is a function of the user's own",
-    "SoftmaxOfCodes": "is a table of powers, or series in fixed point",
 }
 """The ops that are not written, and why."""
 

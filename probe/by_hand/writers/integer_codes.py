@@ -21,7 +21,7 @@ _PLAIN: dict[type[Op], type[Op]] = {
 """The ops whose sums are written as those of floats are."""
 
 
-def _whole(w: HandWriter, x: Value) -> Value:
+def whole(w: HandWriter, x: Value) -> Value:
     """Numbers that are whole, in 64 bits."""
     (ref, *_) = w.computation.steps[w.position].sources(w.position)
     given = ref.of(w.computation.inputs, w.computation.values).dtype
@@ -35,7 +35,7 @@ def _whole(w: HandWriter, x: Value) -> Value:
 def _sums(op: Any, w: HandWriter, x: Value, *given: Value) -> Any:
     plain = object.__new__(_PLAIN[type(op)])
     plain.__dict__.update(op.__dict__)
-    made: Value = writer_of(plain)(op, w, _whole(w, x), *given)
+    made: Value = writer_of(plain)(op, w, whole(w, x), *given)
     if w.dtype() == _INT64 and isinstance(op, ops.IntegerConvTranspose):  # summed in floats
         return Value(f"{made.at(ATOM)}.astype(np.int64)", made.shape, made.order)
     return made
@@ -43,7 +43,7 @@ def _sums(op: Any, w: HandWriter, x: Value, *given: Value) -> Any:
 
 @writes(ops.SubtractZeroPoint)
 def _subtract_zero_point(op: ops.SubtractZeroPoint, w: HandWriter, x: Value) -> Value:
-    x = _whole(w, x)
+    x = whole(w, x)
     if not op.zero_point:
         return x
     sign = "-" if op.zero_point > 0 else "+"
@@ -52,7 +52,7 @@ def _subtract_zero_point(op: ops.SubtractZeroPoint, w: HandWriter, x: Value) -> 
 
 @writes(ops.Requantize)
 def _requantize(op: ops.Requantize, w: HandWriter, x: Value) -> Value:
-    x = _whole(w, x)
+    x = whole(w, x)
     if op.rounding == "fp32":
         return _in_float32(op, w, x)
     multiplier, bits = np.asarray(op.multiplier), 31 - np.asarray(op.shift)
@@ -67,7 +67,7 @@ def _requantize(op: ops.Requantize, w: HandWriter, x: Value) -> Value:
     else:
         near = _rounded_twice(op, w, x)
     return w.result(
-        f"np.clip({near.text}{_plus(op.zero_point)}, {op.low}, {op.high})", ATOM, near.order
+        f"np.clip({near.text}{plus(op.zero_point)}, {op.low}, {op.high})", ATOM, near.order
     )
 
 
@@ -96,24 +96,24 @@ def _less_one(bits: str) -> str:
 
 def _in_float32(op: ops.Requantize, w: HandWriter, x: Value) -> Value:
     x, at = operands(w, x, scale=np.asarray(op.factor, np.float32).astype(np.float64))
-    product = f"np.float32({x.text}) * {_single(at['scale'])}"
+    product = f"np.float32({x.text}) * {single(at['scale'])}"
     named = w.let("product", Value(product, x.shape, x.order), "in float32")
     ends = (number(end - op.zero_point) for end in (op.low, op.high))
     near = f"np.round(np.clip({named.text}, {', '.join(ends)})).astype(np.int64)"
-    return w.result(f"{near}{_plus(op.zero_point)}", SUM, x.order)
+    return w.result(f"{near}{plus(op.zero_point)}", SUM, x.order)
 
 
 @writes(ops.ScaleInFloat32)
 def _scale_in_float32(op: ops.ScaleInFloat32, w: HandWriter, x: Value) -> Value:
     factor, bias = (number(float(np.float32(part))) for part in (op.factor, op.bias))
-    product = f"np.float32({x.text}) * {_single(factor)} + {_single(bias)}"
+    product = f"np.float32({x.text}) * {single(factor)} + {single(bias)}"
     text = f"np.clip(np.round({product}), {op.low}, {op.high}).astype(np.int64)"
     return w.result(text, ATOM, x.order)
 
 
 @writes(ops.DivideRounded)
 def _divide_rounded(op: ops.DivideRounded, w: HandWriter, x: Value) -> Value:
-    x, at = operands(w, _whole(w, x), count=op.count)
+    x, at = operands(w, whole(w, x), count=op.count)
     x = w.named("values", x)
     size = f"(2 * np.abs({x.text}) + {at['count']}) // (2 * {at['count']})"
     return w.result(f"np.sign({x.text}) * ({size})", PRODUCT, x.order)
@@ -124,8 +124,8 @@ def _quantize_float(op: ops.QuantizeFloat, w: HandWriter, x: Value) -> Value:
     step = number(float(np.float32(op.step)))
     narrow = f"np.float32({x.text})"
     share = {
-        "division": f"{narrow} / {_single(step)}",
-        "reciprocal": f"{narrow} * (np.float32(1) / {_single(step)})",
+        "division": f"{narrow} / {single(step)}",
+        "reciprocal": f"{narrow} * (np.float32(1) / {single(step)})",
         "wide division": f"{narrow}.astype(float) / {step}",
     }[op.by]
     made = Value(f"({share}).astype(float)", x.shape, x.order)
@@ -133,15 +133,17 @@ def _quantize_float(op: ops.QuantizeFloat, w: HandWriter, x: Value) -> Value:
     near = f"np.round({named.text})"
     if op.rounding == "away":
         near = f"np.trunc({named.text} + np.copysign(0.5, {named.text}))"
-    text = f"np.clip({near}{_plus(op.zero_point)}, {op.low}, {op.high}).astype(np.int64)"
+    text = f"np.clip({near}{plus(op.zero_point)}, {op.low}, {op.high}).astype(np.int64)"
     return w.result(text, ATOM, x.order)
 
 
-def _single(text: str) -> str:
+def single(text: str) -> str:
+    """A number in float32."""
     return text if text.startswith("np.float32(") else f"np.float32({text})"
 
 
-def _plus(zero: int) -> str:
+def plus(zero: int) -> str:
+    """What adds a zero point; "" where it is 0."""
     if not zero:
         return ""
     return f" - {-zero}" if zero < 0 else f" + {zero}"

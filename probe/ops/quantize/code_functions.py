@@ -218,7 +218,7 @@ class HardSwishOfCodes(Elementwise):
     quantizes = True
     roundings = 0
 
-    def _multipliers(self) -> tuple[tuple[int, int], tuple[int, int]]:
+    def multipliers(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Multiplier of 15 bits and exponent, of the output and of the gate."""
         fine = np.float32(1 / 128) * np.float32(self.step)
         scales = fine / np.float32(self.out_step), fine / np.float32(3 / 32768)
@@ -226,7 +226,7 @@ class HardSwishOfCodes(Elementwise):
 
     def f(self, x: np.ndarray) -> np.ndarray:
         fine = np.rint(x).astype(np.int64) * 128
-        (outer, shift), (inner, exponent) = self._multipliers()
+        (outer, shift), (inner, exponent) = self.multipliers()
         value = times(fine, outer, 15)
         gate = np.clip(fine << max(exponent - 1, 0), -32768, 32767)
         gate = times(gate, inner, 15)
@@ -240,7 +240,7 @@ class HardSwishOfCodes(Elementwise):
         return np.clip(code, self.low, self.high)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        (outer, shift), (inner, exponent) = self._multipliers()
+        (outer, shift), (inner, exponent) = self.multipliers()
         x = graph.op("Cast", inputs[0], to=_INT64)
         fine = graph.op("Mul", x, graph.const(128))
         ends = graph.const(-32768), graph.const(32767)

@@ -120,7 +120,8 @@ class InterpolatedSoftmax(Op):
         powers = _table(np.exp, (-_REACH, 0.0), np.float64(32768), np.float64)
         return powers, _table(inverse, (0.0, 1.0), kind(32768), kind)
 
-    def _scale(self) -> tuple[int, int]:
+    def scale(self) -> tuple[int, int]:
+        """What brings differences to places in the table of exp: multiplier and exponent."""
         scale = np.float64(np.float32(self.step) * np.float32(self.beta))
         multiplier, shift = fixed_point(float(scale / (_REACH / 65535.0)))
         return int(multiplier), int(shift)
@@ -131,7 +132,7 @@ class InterpolatedSoftmax(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         whole = np.rint(inputs[0]).astype(np.int64)
         below = whole - whole.max(axis=-1, keepdims=True)
-        (multiplier, shift), (powers, inverses) = self._scale(), self.tables()
+        (multiplier, shift), (powers, inverses) = self.scale(), self.tables()
         scaled = rounded_quotient(times(below << max(shift, 0), multiplier), max(-shift, 0))
         power = _looked_up(powers, np.clip(scaled + 32767, *_BOUNDS))
         total = power.sum(axis=-1, keepdims=True)
@@ -145,7 +146,7 @@ class InterpolatedSoftmax(Op):
         powers, inverses = self.tables()
         whole = graph.op("Cast", inputs[0], to=_INT64)
         above = graph.op("Sub", graph.op("ReduceMax", whole, graph.const([-1])), whole)
-        multiplier, shift = self._scale()
+        multiplier, shift = self.scale()
         product = graph.op("Mul", above, graph.const(multiplier << max(shift, 0)))
         raised = graph.op("Add", product, graph.const((1 << 30) - 1))
         size = graph.op("Div", raised, graph.const(1 << 31))
