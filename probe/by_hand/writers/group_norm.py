@@ -45,17 +45,26 @@ def _rms_norm(op: ops.RMSNormalization, w: HandWriter, x: Value) -> Value:
 def _lp_norm(op: ops.LpNormalization, w: HandWriter, x: Value) -> Value:
     x = w.named("values", x)
     axes = [x.axes[axis] for axis in op.axes]
-    along, least = over(axes, True), number(op.epsilon)
-    size = f"np.abs({x.text})"
+    along = over(axes, True)
+
+    def at_least(text: str) -> str:
+        return f"np.maximum({text}, {number(op.epsilon)})" if op.epsilon else text
+
     if math.isinf(op.p):
-        norm = f"np.maximum({size}.max({along}), {least})"
+        norm = at_least(f"np.abs({x.text}).max({along})")
     elif op.squared:
-        norm = f"np.maximum({_power(op.p, x.text)}.sum({along}), {least}) ** (1 / {number(op.p)})"
+        norm = _root(op.p, at_least(f"{_power(op.p, x.text)}.sum({along})"))
     else:
-        norm = f"np.maximum({_power(op.p, x.text)}.sum({along}) ** (1 / {number(op.p)}), {least})"
+        norm = at_least(_root(op.p, f"{_power(op.p, x.text)}.sum({along})"))
     shape = tuple(1 if at in axes else size for at, size in enumerate(x.shape))
     named = w.let("norm", Value(norm, shape))
     return w.result(f"{x.text} / {named.text}", PRODUCT, x.order)
+
+
+def _root(p: float, x: str) -> str:
+    if p == 1:
+        return x
+    return f"np.sqrt({x})" if p == 2 else f"{x} ** (1 / {number(p)})"
 
 
 def _power(p: float, x: str) -> str:
