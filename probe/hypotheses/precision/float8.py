@@ -37,7 +37,7 @@ class _CutFloat8(ops.Float8):
         exponent = np.maximum(np.frexp(inside)[1] - 1, of.lowest)
         step = np.exp2(exponent - float(of.fraction))
         cut = np.trunc(inside / step) * step
-        return np.clip(cut, -of.largest, of.largest) * self.size
+        return np.asarray(np.clip(cut, -of.largest, of.largest) * self.size)
 
 
 @dataclass(frozen=True, eq=False)

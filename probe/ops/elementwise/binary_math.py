@@ -142,7 +142,8 @@ class Div(_Binary):
         return np.abs(y) < right
 
     def exact_elements(self, of: Evaluated, precision: Precision) -> np.ndarray:
-        return exact_quotients(*of.inputs, of.outputs[0], precision)
+        x, y = of.inputs
+        return exact_quotients(x, y, of.outputs[0], precision)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Div", *inputs),)
