@@ -49,12 +49,12 @@ from probe.hypotheses.precision import (
     fixed_point_types,
     float8,
     integer_arithmetic,
-    integer_shifts,
     integer_sums,
     number_formats,
     operand_precision,
     quantizer_levels,
     requantisation,
+    rounded_quotients,
 )
 from probe.hypotheses.registry import Hypothesis
 from probe.hypotheses.steps import (
@@ -120,7 +120,7 @@ COMMON = (
     preprocessing,
     wrong_input,
     float8,
-    integer_shifts,
+    rounded_quotients,
     integer_arithmetic,
     number_formats,
     quantizer_levels,

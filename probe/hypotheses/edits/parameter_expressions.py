@@ -49,6 +49,8 @@ def _parameters(case: Case, ref: Ref) -> list[str]:
 
 
 def _number(value: np.ndarray) -> str:
+    if value.size == 1 and value.dtype.kind in "iu":
+        return f"{value.item()}"
     if value.size == 1:
         return f"{value.item():.6g}"
     if value.dtype.kind in "fiu" and np.array_equal(value, np.arange(value.size)):

@@ -17,6 +17,7 @@ from probe.trial.edit import Edit
 __all__: list[str] = []
 
 _ALONG = (ops.Softmax, ops.LogSoftmax, ops.Sparsemax, ops.Softmin)
+_GRIDS = (ops.Floor, ops.Ceil, ops.Round, ops.Trunc, ops.Stored)
 
 
 def _activations(case: Case) -> Iterator[tuple[int, Op]]:
@@ -198,6 +199,8 @@ def other_activation(case: Case) -> Iterator[Edit]:
     and an unquantised activation for a quantised one.
     """
     for position, op in _activations(case):
+        if isinstance(op, _GRIDS):
+            continue  # no activation, of which one may give the same few whole numbers
         shape = case.values[position][0].shape
         for name, other in COMMON:
             if isinstance(other, _ALONG) and shape[other.axis : other.axis + 1 or None] == (1,):

@@ -14,7 +14,7 @@ from probe.hypotheses.edits.integer_decompositions import InSteps, by_integers
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
 from probe.hypotheses.edits.tensor_maps import Map
-from probe.hypotheses.precision.rounding_modes import MODES, FixedPointGrid
+from probe.hypotheses.precision.rounding_modes import ALL_MODES, FixedPointGrid
 from probe.hypotheses.registry import more
 from probe.ops.base import Elementwise
 from probe.ops.step import Ref, Step
@@ -23,7 +23,12 @@ from probe.trial.change import Change
 
 __all__: list[str] = []
 
-_ROUNDED = {ops.Round: "half to even", ops.Floor: "down (floor)", ops.Trunc: "towards zero"}
+_ROUNDED = {
+    ops.Round: "half to even",
+    ops.Floor: "down (floor)",
+    ops.Trunc: "towards zero",
+    ops.Ceil: "up (ceil)",
+}
 _LEAST = 8
 """A tensor whose numbers are all smaller holds no integers of a quantised layer."""
 _USUAL = (8, 16, 32)
@@ -36,9 +41,9 @@ def rounded_steps(case: Case) -> Iterator[Changes]:
 
 
 def _rounded(case: Case) -> Iterator[Change]:
-    for position, op in case.having(*_ROUNDED, ops.Ceil):
-        for mode in MODES:
-            if mode != _ROUNDED.get(type(op)):
+    for position, op in case.having(*_ROUNDED):
+        for mode in ALL_MODES:
+            if mode != _ROUNDED[type(op)]:
                 (x,) = case.steps[position].sources(position)
                 step = Step(FixedPointGrid(1.0, mode), (x,))
                 what = f"{listed([tensor_name(case, x)])} rounded {mode}"
@@ -58,10 +63,9 @@ def _wrapped(case: Case) -> Iterator[Change]:
         step = Step(grid, case.steps[position].sources(position))
         what = f"wrapping around at the ends instead of Clip to {low:g} .. {high:g}"
         yield Change(what, step_name(case, position), {position: step}, key="wraps")
-    for ref, x in _integers(case):
-        for bits in _overflowing(x):
-            way = Map(f"wrapped around in int{bits}", partial(_wrap, bits=bits), False)
-            yield from mapped(case, ref, way)
+    for ref, bits in _overflowing(case):
+        way = Map(f"wrapped around in int{bits}", partial(_wrap, bits=bits), False)
+        yield from mapped(case, ref, way)
 
 
 @more("saturation")
@@ -80,11 +84,10 @@ def _clipped(case: Case) -> Iterator[Change]:
             what = f"{step_name(case, position)}: numbers are clipped to {ends[0]:g} .. "
             what += f"{ends[1]:g}, not to {low:g} .. {high:g}"
             yield Change(what, "", {position: step}, key=("ends", ends))
-    for ref, x in _integers(case):
-        for bits in _overflowing(x):
-            top = 2.0 ** (bits - 1)
-            way = Map(f"clipped to int{bits}", partial(np.clip, a_min=-top, a_max=top - 1), False)
-            yield from mapped(case, ref, way)
+    for ref, bits in _overflowing(case):
+        top = 2.0 ** (bits - 1)
+        way = Map(f"clipped to int{bits}", partial(np.clip, a_min=-top, a_max=top - 1), False)
+        yield from mapped(case, ref, way)
 
 
 @more("fixed-point")
@@ -178,11 +181,14 @@ def _integers(case: Case) -> Iterator[tuple[Ref, np.ndarray]]:
                 yield ref, x.astype(np.float64)
 
 
-def _overflowing(x: np.ndarray) -> Iterator[int]:
-    """The bits of signed types that do not hold all of these numbers, the usual types first."""
-    needed = int(np.floor(np.log2(np.abs(x).max()))) + 2
-    bits = [count for count in range(4, needed) if not _fits(x, count)]
-    yield from sorted(bits, key=lambda count: (count not in _USUAL, count))
+def _overflowing(case: Case) -> Iterator[tuple[Ref, int]]:
+    """The bits of signed types that do not hold all numbers of a tensor, the usual types of all
+    tensors first."""
+    found: list[tuple[Ref, int]] = []
+    for ref, x in _integers(case):
+        needed = int(np.floor(np.log2(np.abs(x).max()))) + 2
+        found += [(ref, bits) for bits in range(4, needed) if not _fits(x, bits)]
+    yield from sorted(found, key=lambda pair: pair[1] not in _USUAL)
 
 
 def _fits(x: np.ndarray, bits: int) -> bool:

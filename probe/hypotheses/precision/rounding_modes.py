@@ -10,7 +10,7 @@ from probe.by_hand.registry import Unwritten, writes
 from probe.by_hand.values import ATOM, PRODUCT, SUM, Value, number
 from probe.ops.base import Elementwise
 
-__all__ = ["MODES", "FixedPointGrid"]
+__all__ = ["ALL_MODES", "MODES", "FixedPointGrid"]
 
 MODES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "half to even": np.rint,
@@ -19,6 +19,9 @@ MODES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "down (floor)": np.floor,
     "towards zero": np.trunc,
 }
+
+ALL_MODES = {**MODES, "up (ceil)": np.ceil}
+"""With those that are tried where a layer itself rounds alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ class FixedPointGrid(Elementwise):
 
     def f(self, x: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            codes = MODES[self.mode](x / self.step) if np.all(self.step) else x
+            codes = ALL_MODES[self.mode](x / self.step) if np.all(self.step) else x
             value = codes * self.step if np.all(self.step) else codes
             if self.wrap:
                 span = self.high - self.low
@@ -51,6 +54,7 @@ _IN_NUMPY = {
     "half up": "np.floor({x} + 0.5)",
     "down (floor)": "np.floor({x})",
     "towards zero": "np.trunc({x})",
+    "up (ceil)": "np.ceil({x})",
 }
 """The modes in a script."""
 _LARGE = 16
