@@ -3,7 +3,6 @@ happens beyond the ends of their type, bits that are shifted out, and the factor
 levels."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -58,9 +57,9 @@ def wrapped_integers(case: Case) -> Iterator[Changes]:
 
 
 def _wrapped(case: Case) -> Iterator[Change]:
-    for position, low, high in _clipping(case):
+    for position, x, low, high in _clipping(case):
         grid = FixedPointGrid(0.0, "down (floor)", low, high + 1, wrap=True)
-        step = Step(grid, case.steps[position].sources(position))
+        step = Step(grid, (x,))
         what = f"wrapping around at the ends instead of Clip to {low:g} .. {high:g}"
         yield Change(what, step_name(case, position), {position: step}, key="wraps")
     for ref, bits in _overflowing(case):
@@ -76,14 +75,19 @@ def clipped_integers(case: Case) -> Iterator[Changes]:
 
 
 def _clipped(case: Case) -> Iterator[Change]:
-    for position, low, high in _clipping(case):
+    for position, x, low, high in _clipping(case):
         half = (high - low + 1) // 2
         zero = -low - half  # unsigned levels for signed ones, or the reverse
-        for ends in ((low + 1, high), (0.0, high), (low, high - half), (low + zero, high + zero)):
-            step = replace(case.steps[position], op=ops.Clip(*ends))
+        others = [(low + 1, high), (0.0, high), (low, high - half), (low + zero, high + zero)]
+        for ends in others:
             what = f"{step_name(case, position)}: numbers are clipped to {ends[0]:g} .. "
             what += f"{ends[1]:g}, not to {low:g} .. {high:g}"
-            yield Change(what, "", {position: step}, key=("ends", ends))
+            step = Step(ops.Clip(*ends), (x,))
+            yield Change(what, "", {position: step}, key=("ends", ends), of=position)
+        if added := _added(case, x):
+            what = f"numbers are clipped to {low:g} .. {high:g} before {added:g} is added to them"
+            step = Step(ops.Clip(low + added, high + added), (x,))
+            yield Change(f"{what}, not behind", "", {position: step}, key="ends", of=position)
     for ref, bits in _overflowing(case):
         top = 2.0 ** (bits - 1)
         way = Map(f"clipped to int{bits}", partial(np.clip, a_min=-top, a_max=top - 1), False)
@@ -160,13 +164,47 @@ def _of_few_bits(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         yield f"rounded to {bits} significant bits", np.rint(x / unit) * unit
 
 
-def _clipping(case: Case) -> Iterator[tuple[int, float, float]]:
-    """The steps that clip to the numbers of a type, and its ends."""
-    for position, op in case.having(ops.Clip):
-        if op.low is not None and op.high is not None:
-            low, high = float(op.low), float(op.high)
-            if high - low + 1 >= _LEAST and high.is_integer() and low.is_integer():
-                yield position, low, high
+def _clipping(case: Case) -> Iterator[tuple[int, Ref, float, float]]:
+    """The steps that clip a tensor to the numbers of a type, and its ends."""
+    for position, op in case.having(ops.Clip, ops.Min, ops.Max):
+        x, *_ = case.steps[position].sources(position)
+        if isinstance(op, ops.Clip):
+            low, high = (np.nan if end is None else float(end) for end in (op.low, op.high))
+        else:
+            last, first = _bounded(case, position), _bounded(case, x.step)
+            if last is None or first is None or type(op) is type(case.steps[x.step].op):
+                continue
+            x, (low, high) = first[0], sorted((last[1], first[1]))
+        if high - low + 1 >= _LEAST and high.is_integer() and low.is_integer():
+            yield position, x, low, high
+
+
+def _bounded(case: Case, position: int) -> tuple[Ref, float] | None:
+    """The tensor that a step holds above or below one number, and that."""
+    if position < 0 or not isinstance(case.steps[position].op, ops.Min | ops.Max):
+        return None
+    x, *others = case.steps[position].sources(position)
+    bounds = [_number(case, ref) for ref in others]
+    if len(bounds) == 1 and bounds[0] is not None:
+        return x, bounds[0]
+    return None
+
+
+def _added(case: Case, ref: Ref) -> float:
+    """The number that is added last in a tensor; 0 where none is."""
+    if ref.step < 0 or not isinstance(case.steps[ref.step].op, ops.Add | ops.Sub):
+        return 0.0
+    number = _number(case, case.steps[ref.step].sources(ref.step)[1])
+    sign = -1.0 if isinstance(case.steps[ref.step].op, ops.Sub) else 1.0
+    return sign * number if number is not None else 0.0
+
+
+def _number(case: Case, ref: Ref) -> float | None:
+    """A constant of one number."""
+    if ref.step < 0 or not isinstance(case.steps[ref.step].op, ops.Constant):
+        return None
+    value = case.values[ref.step][0]
+    return float(value.item()) if value.size == 1 else None
 
 
 def _integers(case: Case) -> Iterator[tuple[Ref, np.ndarray]]:

@@ -71,7 +71,8 @@ def _quotient(case: Case, position: int) -> _Quotient | None:
         if by is None:
             continue
         x, *_ = case.steps[divided].sources(divided)
-        for ref in (x, *_added(case, x)):
+        behind = [ref for at in _before(case, x.step) for ref in case.steps[at].sources(at)]
+        for ref in dict.fromkeys((x, *behind)):
             if shape_of(case, ref) == values.shape and _is_whole(ref.of(case.inputs, case.values)):
                 quotient = _Quotient(position, divided, ref, by, 0.0)
                 with np.errstate(all="ignore"):
@@ -151,12 +152,13 @@ def _further(case: Case) -> Iterator[Change]:
     for position, _ in case.having(ops.BitShift):
         by = _divisor(case, position)
         x, bits = case.steps[position].sources(position)
-        halves = () if by is None or by.size != 1 or bits.step < 0 else _added(case, x)
-        for half in halves:
+        if by is None or by.size != 1 or bits.step < 0:
+            continue
+        have = int(np.log2(by.item()))
+        for half in _added(case, x):
             number = np.asarray(half.of(case.inputs, case.values))
             if half.step < 0 or number.size != 1 or 2 * number.item() != by.item():
                 continue
-            have = int(np.log2(by.item()))
             for other in (have - 1, have + 1, have - 2, have + 2):
                 steps = {
                     at.step: Step(ops.Constant(np.full(shape_of(case, at), value)), ())

@@ -20,7 +20,7 @@ MODES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "towards zero": np.trunc,
 }
 
-ALL_MODES = {**MODES, "up (ceil)": np.ceil}
+ALL_MODES: dict[str, Callable[[np.ndarray], np.ndarray]] = {**MODES, "up (ceil)": np.ceil}
 """With those that are tried where a layer itself rounds alone."""
 
 

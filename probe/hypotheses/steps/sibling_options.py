@@ -3,30 +3,71 @@ activations of branches side by side, exchanged, moved on by one, or those of on
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
 
-from probe.hypotheses.edits.changes import STEPS, Changes
+from probe import ops
+from probe.hypotheses.edits.changes import PARTS, STEPS, Changes
 from probe.hypotheses.edits.step_words import joined, step_name
 from probe.hypotheses.registry import more
 from probe.ops.base import Elementwise, Op, Rearrangement
-from probe.ops.step import Step, weights_of
+from probe.ops.step import Ref, Step, weights_of
 from probe.ops.weight import Weight
-from probe.trial.case import Case, shape_of
+from probe.trial.case import Case, shape_of, users_of
 from probe.trial.change import Change
 
 __all__: list[str] = []
 
 _MOST = 8
 """Of how many steps of a kind options are exchanged."""
+_PAIRS = 64
+"""How many pairs of numbers are exchanged."""
 
 
 @more("changed-step")
 def options_of_siblings(case: Case) -> Iterator[Changes]:
     """Options of two steps of a kind exchanged, or those of one used in all."""
     yield Changes(_exchanged, "changed-step", STEPS)
+
+
+@more("changed-step")
+def numbers_of_siblings(case: Case) -> Iterator[Changes]:
+    """The numbers that two steps of a kind take exchanged: the scales or the zero points of two
+    inputs."""
+    yield Changes(_numbers_exchanged, "changed-step", PARTS)
+
+
+_SIGNS: dict[type, tuple[type, float]] = {
+    ops.Add: (ops.Add, 1.0),
+    ops.Sub: (ops.Add, -1.0),
+    ops.Mul: (ops.Mul, 1.0),
+    ops.Div: (ops.Div, 1.0),
+    ops.Pow: (ops.Pow, 1.0),
+}
+"""Steps of a kind, and whether they take a number with its sign."""
+
+
+def _numbers_exchanged(case: Case) -> Iterator[Change]:
+    groups: dict[type, list[tuple[Ref, float, float]]] = {}
+    for position, op in case.having(*_SIGNS):
+        kind, sign = _SIGNS[type(op)]
+        for ref in case.steps[position].sources(position)[1:]:
+            if ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Constant):
+                value = case.values[ref.step][0]
+                if value.size == 1 and len(users_of(case).get(ref, ())) == 1:
+                    groups.setdefault(kind, []).append((ref, float(value.item()), sign))
+    for group in groups.values():
+        for (one, first, left), (other, second, right) in islice(combinations(group, 2), _PAIRS):
+            if left * first != right * second:
+                steps = {
+                    ref.step: Step(ops.Constant(np.full(shape_of(case, ref), number)), ())
+                    for ref, number in ((one, left * right * second), (other, left * right * first))
+                }
+                names = [step_name(case, users_of(case)[ref][0]) for ref in (one, other)]
+                what = f"{left * first:g} and {right * second:g} are exchanged in {joined(names)}"
+                yield Change(what, "", steps)
 
 
 def _exchanged(case: Case) -> Iterator[Change]:

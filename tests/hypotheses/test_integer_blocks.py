@@ -1,0 +1,90 @@
+"""Integers of a handwritten block: how quotients round, where they are clipped, whose scale."""
+
+import numpy as np
+import pytest
+import torch
+from own_seed import RNG
+from torch import nn
+from torch.nn import functional
+
+import probe
+
+
+class Averaged(nn.Module):
+    """Averages of whole numbers over a window, halves away from zero."""
+
+    def forward(self, x):
+        total = functional.avg_pool2d(x, (2, 3), divisor_override=1)
+        raised = torch.floor((total.abs() + 3) / 6)
+        return torch.where(total < 0, -raised, raised)
+
+
+class Gated(nn.Module):
+    """A rescaled sum of two inputs with zero points, kept between two ends."""
+
+    def __init__(self, scales=(0.5, 0.75), zeros=(6, -11), after=4, low=-50, early=False):
+        super().__init__()
+        self.scales, self.zeros, self.after, self.low, self.early = scales, zeros, after, low, early
+
+    def forward(self, a, b):
+        y = (a - self.zeros[0]) * self.scales[0] + (b - self.zeros[1]) * self.scales[1]
+        y = torch.round(y).int()
+        if self.early:
+            return y.clamp(self.low, 90).float() + self.after
+        return (y + self.after).clamp(self.low, 90).float()
+
+
+class Shifted(nn.Module):
+    def __init__(self, bits=5):
+        super().__init__()
+        self.bits = bits
+
+    def forward(self, x):
+        return ((x.int() * 13 + (1 << (self.bits - 1))) >> self.bits).float()
+
+
+def said(model, inputs, values):
+    """Each explanation that gives the values."""
+    report = probe.check(model, "", list(inputs), expected=values)
+    assert report.verdict == "diverge", report
+    exact = [finding for finding in report.findings if finding.left <= 1]
+    return [f"{finding.slug}: {finding.claim}" for finding in exact]
+
+
+def whole(*shape):
+    return RNG.integers(-100, 100, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rounded", "mode"), [(np.floor, "down (floor): half"), (np.trunc, "towards zero")]
+)
+def test_a_quotient_that_is_rounded_in_several_steps(rounded, mode):
+    x = whole(2, 3, 6, 6)
+    total = x.reshape(2, 3, 3, 2, 2, 3).sum((3, 5))
+    right = np.copysign(np.floor(np.abs(total / 6) + 0.5), total)
+    assert probe.check(Averaged(), "", x, expected=right).verdict == "agree"
+    first, *_ = said(Averaged(), [x], rounded(total / 6).astype(np.float32))
+    assert f"is rounded {mode}" in first
+
+
+def test_a_shift_by_other_bits_with_its_half():
+    x = whole(3, 20)
+    wrong = np.floor((x * 13 + 8) / 16)
+    claims = said(Shifted(), [x], wrong)  # as of an input of twice the size
+    assert any("is shifted by 4 bits, not by 5, half of that" in claim for claim in claims)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "claim"),
+    [
+        ({"scales": (0.75, 0.5)}, "changed-step: 0.5 and 0.75 are exchanged in "),
+        ({"zeros": (-11, 6)}, "changed-step: -6 and 11 are exchanged in "),
+        ({"early": True}, "saturation: numbers are clipped to -50 .. 90 before 4 is added"),
+        ({"low": 0}, "saturation: "),
+    ],
+)
+def test_numbers_and_ends_of_a_sum(wrong, claim):
+    a, b = whole(4, 30), whole(4, 30)
+    with torch.no_grad():
+        values = Gated(**wrong)(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    assert any(found.startswith(claim) for found in said(Gated(), [a, b], values))
