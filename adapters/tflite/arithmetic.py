@@ -35,6 +35,20 @@ class EngineKernel:
             return "optimised"
         return self.engine
 
+    @property
+    def measured(self) -> bool:
+        """Whether the machine is one whose kernels are in the table."""
+        return self.machine.lower() in _MEASURED
+
+    def refuse_unmeasured(self, operator: str) -> None:
+        """Raises Undescribed where the kernels are those of a machine that is not in the table: the
+        reference kernels and TFLM's are the same on all."""
+        if self.family in ("optimised", "xnnpack") and not self.measured:
+            raise Undescribed(
+                f"the rounding of {operator} on {self.machine} is not known: the {self.family} "
+                f"kernels of x86-64 alone were measured"
+            )
+
 
 def _row(
     tflm: str, reference: str, optimised: str, xnnpack: str = ""
@@ -63,20 +77,25 @@ _ROUNDINGS = {
     ("MUL", "int16"): _row("double", "double", "double"),
     ("MEAN", "int8"): _row("double", "double", "double"),
     ("MEAN of height and width", "int8"): _row("double", "double", "up"),
-    ("SUM", "int8"): _row("double", "", ""),
+    ("SUM", "int8"): _row("double", "", "float32", "float32"),
+    ("SUM", "uint8"): _row("", "double", "float32", "float32"),
+    ("SUM", "int16"): _row("double", "", "float32"),
+    ("PRELU", "int8"): _row("double", "double", "double"),
+    ("PRELU", "uint8"): _row("", "double", "double"),
+    ("PRELU", "int16"): _row("double", "double", "double"),
+    ("DIV", "int8"): _row("double", "double", "double"),
+    ("DIV", "uint8"): _row("", "double", "double"),
+    ("DIV", "int16"): _row("", "double", "double"),
     ("SVDF", "int8"): _row("double", "", ""),
     ("SVDF", "int16"): _row("double", "double", "double"),
 }
-"""(operator, type of its input) -> whose kernel -> rounding; "" where it has none."""
+"""(operator, type of its input) -> whose kernel -> rounding ("float32": it has no multiplier); ""
+where it has none."""
 
 
 def rounding(kernel: EngineKernel, operator: str, dtype: str) -> str:
     """How a kernel brings sums to codes. Raises Undescribed where that is not known."""
-    if kernel.family in ("optimised", "xnnpack") and kernel.machine.lower() not in _MEASURED:
-        raise Undescribed(
-            f"the rounding of {operator} on {kernel.machine} is not known: the {kernel.family} "
-            f"kernels of x86-64 alone were measured"
-        )
+    kernel.refuse_unmeasured(operator)
     row = _ROUNDINGS.get((operator, dtype))
     known = "" if row is None else row[kernel.family]
     if not known:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from probe.ops.quantize.brevitas import *
     from probe.ops.quantize.code_arithmetic import *
     from probe.ops.quantize.code_functions import *
+    from probe.ops.quantize.code_quotient import *
     from probe.ops.quantize.dynamic import *
     from probe.ops.quantize.dynamic_input import *
     from probe.ops.quantize.fake_quantize import *
@@ -129,6 +130,7 @@ _FILES = {
     "quantize.brevitas": "FloatQuantize IntQuantize SignQuantize",
     "quantize.code_arithmetic": "DivideRounded QuantizeFloat ScaleInFloat32",
     "quantize.code_functions": "FunctionOfCodes HardSwishOfCodes SoftmaxOfCodes",
+    "quantize.code_quotient": "QuotientOfCodes",
     "quantize.dynamic": "FLOAT8_TYPES AbsMaxQuantize Float8",
     "quantize.dynamic_input": "DynamicInput",
     "quantize.fake_quantize": "DynamicQuantize FakeQuantize",

@@ -108,6 +108,7 @@ SHIFTS = np.array([[-8], [0], [2]])
         ),
         (ops.DivideRounded(np.asarray(9)), SUMS),
         (ops.ScaleInFloat32(0.003, 1.25, -128, 127), SUMS),
+        (ops.ScaleInFloat32(2.0**-7, 0.5, -128, 127, -4, "away"), SUMS),
         *((ops.QuantizeFloat(0.1, 3, -128, 127, "away", by), SUMS * 0.05) for by in WAYS),
         *(
             (ops.Float8(0.25, kind, saturates), SUMS * 0.07)

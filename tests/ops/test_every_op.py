@@ -205,10 +205,23 @@ OF_INTEGERS = {
         ops.FunctionOfCodes("Gelu", 0.03, 2, 0.02, -100, -128, 127),
         CODES,
     ),
+    "FunctionOfCodes, Elu": (
+        ops.FunctionOfCodes("Elu", 0.03, 2, 0.02, -100, -128, 127, rounding="even"),
+        CODES,
+    ),
+    "QuotientOfCodes": (
+        ops.QuotientOfCodes(1717986944, 2, 3, -128, 127),
+        CODES,
+        np.where(CODES == 0, 7, CODES[::-1] + 1),
+    ),
     "InterpolatedFunction": (ops.InterpolatedFunction(3e-4, 2e-4), WHOLE),
     "InterpolatedSoftmax": (ops.InterpolatedSoftmax(4e-4, 1.0), WHOLE),
     "QuantizeFloat": (ops.QuantizeFloat(0.25, 3, -128, 127), X),
     "ScaleInFloat32": (ops.ScaleInFloat32(0.003, 1.25, -128, 127), WHOLE),
+    "ScaleInFloat32, away": (
+        ops.ScaleInFloat32(0.003, 1.25, -128, 127, -4, "away"),
+        WHOLE,
+    ),
     "SoftmaxOfCodes": (ops.SoftmaxOfCodes(0.05, 1.0, 1 / 256, -128, -128, 127), CODES),
     "DynamicInput": (ops.DynamicInput((1,)), np.linspace(-1.0, 2.0, 12).reshape(3, 4)),
     "IntegerLSTM": (

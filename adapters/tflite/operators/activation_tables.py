@@ -6,8 +6,8 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..arithmetic import requantize
-from ..describe import Operand, OperatorBuilder, node
+from ..arithmetic import requantize, rounding
+from ..describe import INTEGERS, Operand, OperatorBuilder, node
 from .activations import code_range
 
 __all__: list[str] = []
@@ -40,6 +40,7 @@ def _of_codes(build: OperatorBuilder, x: Operand, function: str, by: str) -> ops
         low=low,
         high=high,
         by=by,
+        rounding="even" if build.kernel.family == "xnnpack" else "away",
     )
 
 
@@ -104,9 +105,11 @@ def log(build: OperatorBuilder, x: Operand) -> Ref:
 
 @node("ELU")
 def elu(build: OperatorBuilder, x: Operand) -> Ref:
-    if x.dtype != "float32":
+    if x.dtype == "float32":
+        return build.add(ops.Elu(alpha=1.0), x)
+    if x.dtype != "int8":
         raise Undescribed(f"ELU of {x.dtype} codes has no description")
-    return build.add(ops.Elu(alpha=1.0), x)
+    return build.add(_of_codes(build, x, "Elu", "float32"), x)
 
 
 @node("GELU")
@@ -145,12 +148,35 @@ def clipped(build: OperatorBuilder, x: Operand) -> Ref:
 
 @node("PRELU")
 def prelu(build: OperatorBuilder, x: Operand, slope: Operand) -> Ref:
+    if x.dtype in INTEGERS:
+        return _prelu_of_codes(build, x, slope)
     if x.dtype != "float32":
-        raise Undescribed(f"PRELU of {x.dtype} codes has no description")
+        raise Undescribed(f"PRELU of {x.dtype} has no description")
     zero = 0.0
     positive = build.add(ops.Max(), x, zero)
     negative = build.add(ops.Mul(), build.add(ops.Min(), x, zero), slope)
     return build.add(ops.Add(), positive, negative)
+
+
+def _prelu_of_codes(build: OperatorBuilder, x: Operand, slope: Operand) -> Ref:
+    """One multiplier where x is positive, another one behind its product with the slope."""
+    if slope.dtype == "int16":
+        raise Undescribed("PRELU whose slopes are int16 codes has no description")
+    how, out = rounding(build.kernel, "PRELU", x.dtype), build.result
+    narrow = np.float32(x.scale / out.scale)
+    bent = np.float32(np.float32(x.scale * slope.scale) / out.scale)
+    scales = np.float64(narrow), np.float64(bent)
+    if build.kernel.family == "tflm":
+        wide = np.float64(x.scale) / np.float64(out.scale)
+        scales = wide, np.float64(x.scale) * np.float64(slope.scale) / np.float64(out.scale)
+    steps = build.steps_of(x)
+    product = build.add(ops.Mul(), steps, build.steps_of(slope))
+    branches = (
+        build.add(requantize(how, scale, scale, out.zero_point, build.limits), sums)
+        for scale, sums in zip(scales, (steps, product), strict=True)
+    )
+    positive = build.add(ops.GreaterOrEqual(), steps, np.int64(0))
+    return build.add(ops.Where(), positive, *branches)
 
 
 @node("LEAKY_RELU")

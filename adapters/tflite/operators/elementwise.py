@@ -5,6 +5,7 @@ import numpy as np
 from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
+from probe.ops.quantize.requantize import fixed_point
 
 from ..arithmetic import requantize, rounding
 from ..describe import Operand, OperatorBuilder, node
@@ -16,6 +17,8 @@ _WIDE = -(2**62), 2**62
 """No bounds."""
 _LEFT = {"int8": 20, "uint8": 20, "int16": 15}
 """How many bits the inputs of a sum are shifted left."""
+_FARTHEST = 15
+"""So many bits a quotient of codes is shifted at most, by its scale."""
 
 
 def _plain(build: OperatorBuilder, op: ops.Op, *inputs: Operand | Ref) -> Ref:
@@ -99,7 +102,29 @@ def div(build: OperatorBuilder, x: Operand, y: Operand) -> Ref:
         return _plain(build, ops.Div(), x, y)
     if x.dtype in ("int32", "int64"):
         return _plain(build, ops.Trunc(), build.add(ops.Div(), x, y))
-    raise Undescribed(f"a quotient of {x.dtype} codes has no description")
+    return _quotient_of_codes(build, x, y)
+
+
+def _quotient_of_codes(build: OperatorBuilder, x: Operand, y: Operand) -> Ref:
+    rounding(build.kernel, "DIV", x.dtype)
+    if not build.kernel.measured:
+        raise Undescribed(
+            f"a quotient of codes on {build.kernel.machine} has no description: kernels shift by "
+            f"more bits than a number has, which each machine does in its own way"
+        )
+    if (np.asarray(y.array, np.int64) == y.zero_point).any():
+        raise Undescribed("a quotient by 0 of codes has no description")
+    out = build.result.scale
+    scale = np.float64(np.float32(x.scale / np.float32(y.scale * out)))
+    if build.kernel.family == "tflm":
+        scale = np.float64(x.scale) / (np.float64(y.scale) * np.float64(out))
+    multiplier, shift = (int(part) for part in fixed_point(scale))
+    if abs(shift) > _FARTHEST:
+        raise Undescribed(f"a quotient of codes whose scale is {scale:g} has no description")
+    low, high = code_range(build)
+    most = 65535 if x.dtype == "int16" else 255
+    op = ops.QuotientOfCodes(multiplier, shift, build.result.zero_point, low, high, most)
+    return build.add(op, build.steps_of(x), build.steps_of(y))
 
 
 @node("MAXIMUM", "MINIMUM")

@@ -112,10 +112,16 @@ def _reduced_codes(build: OperatorBuilder, x: Operand, over: tuple[int, ...]) ->
     count = math.prod(x.shape[axis] for axis in over)
     keep, mean = bool(build.get("keepDims", False)), build.node.operator == "MEAN"
     if mean and build.kernel.family == "xnnpack" and x.dtype == "int8":
-        return _mean_in_xnnpack(build, x, over, count)
+        return _summed_in_float32(build, x, over, count)
+    if not mean and build.kernel.family == "reference" and x.dtype != "uint8":
+        raise Undescribed(
+            f"LiteRT's reference kernel of SUM leaves the memory of {x.dtype} codes as it was"
+        )
     plane = mean and keep and over == (1, 2) and len(x.shape) == 4
     operator = build.node.operator + (" of height and width" if plane else "")
     how = rounding(build.kernel, operator, x.dtype)
+    if how == "float32":
+        return _summed_in_float32(build, x, over, count)
     if how == "up":
         return _mean_of_plane(build, x, count, operator)
     sums = build.add(ops.ReduceSum(axes=over, keepdims=keep), build.steps_of(x))
@@ -150,16 +156,24 @@ def _mean_of_plane(build: OperatorBuilder, x: Operand, count: int, operator: str
     return in_blocks(build, sums, op, operator, x.dtype, 3)
 
 
-def _mean_in_xnnpack(build: OperatorBuilder, x: Operand, over: tuple[int, ...], count: int) -> Ref:
-    """The sum of the codes times a scale, plus what the zero points come to, in float32."""
+def _summed_in_float32(
+    build: OperatorBuilder, x: Operand, over: tuple[int, ...], count: int
+) -> Ref:
+    """The sum of the codes times a scale, plus what the zero points come to, in float32; that of
+    the output is in it in XNNPACK alone (optimized_ops::QuantizedMeanOrSum)."""
     whole = build.add(ops.Cast(to="int64"), x)
     keep = bool(build.get("keepDims", False))
     sums = build.add(ops.ReduceSum(axes=over, keepdims=keep), whole)
-    share = np.float32(x.scale / build.result.scale) / np.float32(count)
-    moved = np.float32(build.result.zero_point) - np.float32(x.zero_point * count) * share
     low, high = build.limits
-    op = ops.ScaleInFloat32(factor=float(share), bias=float(moved), low=low, high=high)
-    return build.add(op, sums)
+    share, zero = np.float32(x.scale / build.result.scale), build.result.zero_point
+    if build.kernel.family != "xnnpack":
+        moved = np.float32(np.float32(-x.zero_point) * share) * np.float32(count)
+        op = ops.ScaleInFloat32(float(share), float(moved), low, high, zero, "away")
+        return build.add(op, sums)
+    if build.node.operator == "MEAN":
+        share = share / np.float32(count)
+    moved = np.float32(zero) - np.float32(x.zero_point * count) * share
+    return build.add(ops.ScaleInFloat32(float(share), float(moved), low, high), sums)
 
 
 @node("REDUCE_ANY", "REDUCE_ALL")

@@ -107,8 +107,17 @@ def _in_float32(op: ops.Requantize, w: HandWriter, x: Value) -> Value:
 def _scale_in_float32(op: ops.ScaleInFloat32, w: HandWriter, x: Value) -> Value:
     factor, bias = (number(float(np.float32(part))) for part in (op.factor, op.bias))
     product = f"np.float32({x.text}) * {single(factor)} + {single(bias)}"
-    text = f"np.clip(np.round({product}), {op.low}, {op.high}).astype(np.int64)"
+    near = f"np.round({product})"
+    if op.rounding == "away":
+        share = Value(f"({product}).astype(float)", x.shape, x.order)
+        near = _rounded_away(w.let("share", share, "in float32"))
+    text = f"np.clip({near}{plus(op.zero_point)}, {op.low}, {op.high}).astype(np.int64)"
     return w.result(text, ATOM, x.order)
+
+
+def _rounded_away(share: Value) -> str:
+    """To the nearest, halves away from zero."""
+    return f"np.trunc({share.text} + np.copysign(0.5, {share.text}))"
 
 
 @writes(ops.DivideRounded)
@@ -132,7 +141,7 @@ def _quantize_float(op: ops.QuantizeFloat, w: HandWriter, x: Value) -> Value:
     named = w.let("share", made, "as the kernel divides")
     near = f"np.round({named.text})"
     if op.rounding == "away":
-        near = f"np.trunc({named.text} + np.copysign(0.5, {named.text}))"
+        near = _rounded_away(named)
     text = f"np.clip({near}{plus(op.zero_point)}, {op.low}, {op.high}).astype(np.int64)"
     return w.result(text, ATOM, x.order)
 

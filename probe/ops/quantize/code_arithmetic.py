@@ -87,7 +87,7 @@ class QuantizeFloat(Elementwise):
             else:
                 share = narrow.astype(np.float64) / np.float64(step)
             if self.rounding == "away":
-                whole = np.trunc(share + np.copysign(0.5, share))
+                whole = _nearest_away(share)
             else:
                 whole = np.rint(share)
             code = np.clip(whole + self.zero_point, self.low, self.high)
@@ -104,9 +104,7 @@ class QuantizeFloat(Elementwise):
             share = graph.op("Div", inputs[0], graph.const(step))
         share = graph.op("Cast", share, to=_FLOAT64)
         if self.rounding == "away":
-            half = graph.op("Cast", graph.const(0.5), to=_FLOAT64)
-            near = graph.op("Floor", graph.op("Add", graph.op("Abs", share), half))
-            whole = graph.op("Mul", graph.op("Sign", share), near)
+            whole = _rounded_away(graph, share)
         else:
             whole = graph.op("Round", share)
         ends = [
@@ -122,26 +120,56 @@ class QuantizeFloat(Elementwise):
 
 @dataclass(frozen=True, eq=False)
 class ScaleInFloat32(Elementwise):
-    """clip(round(x * factor + bias), low, high) in float32, halves to even: XNNPACK's way from sums
-    to codes where the zero point is added before it rounds."""
+    """clip(round(x * factor + bias) + zero_point, low, high) in float32.
+
+    ``rounding`` is "even", halves to even (XNNPACK, whose bias has the zero point in it), or
+    "away", halves away from zero (TensorFlow Lite's optimised sum).
+    """
 
     factor: float
     bias: float
     low: int
     high: int
+    zero_point: int = 0
+    rounding: str = "even"
     quantizes = True
     roundings = 0
 
     def f(self, x: np.ndarray) -> np.ndarray:
         product = x.astype(np.float32) * np.float32(self.factor) + np.float32(self.bias)
-        return np.clip(np.rint(product), self.low, self.high).astype(np.int64)
+        if self.rounding == "away":
+            near = _nearest_away(product.astype(np.float64))
+        else:
+            near = np.rint(product)
+        return np.clip(near + self.zero_point, self.low, self.high).astype(np.int64)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         narrow = graph.op("Cast", inputs[0], to=_FLOAT32)
         product = graph.op("Mul", narrow, graph.const(np.float32(self.factor)))
-        moved = graph.op("Round", graph.op("Add", product, graph.const(np.float32(self.bias))))
-        ends = graph.const(float(self.low)), graph.const(float(self.high))
-        return (graph.op("Cast", graph.op("Clip", moved, *ends), to=_INT64),)
+        moved = graph.op("Add", product, graph.const(np.float32(self.bias)))
+        if self.rounding == "away":
+            near = _rounded_away(graph, graph.op("Cast", moved, to=_FLOAT64))
+        else:
+            near = graph.op("Cast", graph.op("Round", moved), to=_FLOAT64)
+        zero, *ends = (
+            graph.op("Cast", graph.const(float(end)), to=_FLOAT64)
+            for end in (self.zero_point, self.low, self.high)
+        )
+        code = graph.op("Clip", graph.op("Add", near, zero), *ends)
+        return (graph.op("Cast", code, to=_INT64),)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         return (moved_by_slack(self.f, of),)
+
+
+def _nearest_away(share: np.ndarray) -> np.ndarray:
+    """The nearest whole number of float64, halves away from zero."""
+    nearest: np.ndarray = np.trunc(share + np.copysign(0.5, share))
+    return nearest
+
+
+def _rounded_away(graph: Graph, share: str) -> str:
+    """The same as nodes."""
+    half = graph.op("Cast", graph.const(0.5), to=_FLOAT64)
+    near = graph.op("Floor", graph.op("Add", graph.op("Abs", share), half))
+    return graph.op("Mul", graph.op("Sign", share), near)

@@ -31,8 +31,10 @@ _GELU = {"Gelu": "none", "Gelu, tanh": "tanh"}
 class FunctionOfCodes(Elementwise):
     """Codes of a function of what the input's codes stand for, one for each of the 256 codes.
 
-    ``function`` is Sigmoid, Tanh or Gelu (Gelu, tanh its other form); ``by`` says how kernels fill
-    the table: float32 (TensorFlow Lite's LUTPopulate) or gemmlowp, 31 bits of fixed point (TFLM).
+    ``function`` is Sigmoid, Tanh, Elu or Gelu (Gelu, tanh its other form); ``by`` says how kernels
+    fill the table: float32 (TensorFlow Lite's LUTPopulate) or gemmlowp, 31 bits of fixed point
+    (TFLM). ``rounding`` is "away", halves away from zero, or "even", halves to even once the zero
+    point is added (XNNPACK).
     """
 
     function: str
@@ -43,6 +45,7 @@ class FunctionOfCodes(Elementwise):
     low: int
     high: int
     by: str = "float32"
+    rounding: str = "away"
     quantizes = True
     roundings = 0
 
@@ -59,8 +62,12 @@ class FunctionOfCodes(Elementwise):
             return self._in_fixed_point(whole)
         numbers = whole.astype(np.float32) * np.float32(self.step)
         share = _in_float32(self.function, numbers) * (np.float32(1) / np.float32(self.out_step))
-        near = np.trunc(share + np.copysign(np.float32(0.5), share).astype(np.float64))
-        return np.clip(near + self.out_zero_point, self.low, self.high).astype(np.int64)
+        if self.rounding == "even":
+            code = np.rint(share + np.float32(self.out_zero_point))
+        else:
+            half = np.copysign(np.float32(0.5), share).astype(np.float64)
+            code = np.trunc(share + half) + self.out_zero_point
+        return np.clip(code, self.low, self.high).astype(np.int64)
 
     def _in_fixed_point(self, whole: np.ndarray) -> np.ndarray:
         """With 4 integer bits; beyond their reach the ends."""
@@ -89,14 +96,20 @@ class FunctionOfCodes(Elementwise):
             x = graph.op("Mul", graph.op("Cast", whole, to=_FLOAT32), step)
             value = self._narrow(graph, x)
             unit = graph.const(np.float32(1) / np.float32(self.out_step))
-            share = graph.op("Cast", graph.op("Mul", value, unit), to=_FLOAT64)
-        half = graph.op("Cast", graph.const(0.5), to=_FLOAT64)
-        near = graph.op("Floor", graph.op("Add", graph.op("Abs", share), half))
-        signed = graph.op("Mul", graph.op("Sign", share), near)
-        code = graph.op(
-            "Add", graph.op("Cast", signed, to=_INT64), graph.const(self.out_zero_point)
-        )
+            share = graph.op("Mul", value, unit)
+        code = self._code(graph, share)
         return (graph.op("Clip", code, graph.const(self.low), graph.const(self.high)),)
+
+    def _code(self, graph: Graph, share: str) -> str:
+        """Of a number in steps."""
+        if self.rounding == "even":
+            moved = graph.op("Add", share, graph.const(np.float32(self.out_zero_point)))
+            return graph.op("Cast", graph.op("Round", moved), to=_INT64)
+        half = graph.op("Cast", graph.const(0.5), to=_FLOAT64)
+        wide = graph.op("Cast", share, to=_FLOAT64)
+        near = graph.op("Floor", graph.op("Add", graph.op("Abs", wide), half))
+        signed = graph.op("Cast", graph.op("Mul", graph.op("Sign", wide), near), to=_INT64)
+        return graph.op("Add", signed, graph.const(self.out_zero_point))
 
     def _narrow(self, graph: Graph, x: str) -> str:
         if self.function in _GELU:
@@ -104,8 +117,12 @@ class FunctionOfCodes(Elementwise):
         wide = graph.op("Cast", x, to=_FLOAT64)
         if self.function == "Tanh":
             return graph.op("Cast", graph.op("Tanh", wide), to=_FLOAT32)
-        power = graph.op("Cast", graph.op("Exp", graph.op("Neg", wide)), to=_FLOAT32)
         unit = graph.const(1.0)
+        if self.function == "Elu":
+            below = graph.op("Sub", graph.op("Exp", wide), graph.op("Cast", unit, to=_FLOAT64))
+            negative = graph.op("Less", x, graph.const(0.0))
+            return graph.op("Where", negative, graph.op("Cast", below, to=_FLOAT32), x)
+        power = graph.op("Cast", graph.op("Exp", graph.op("Neg", wide)), to=_FLOAT32)
         return graph.op("Div", unit, graph.op("Add", unit, power))
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
@@ -119,6 +136,8 @@ def _in_float32(function: str, x: np.ndarray) -> np.ndarray:
         return Gelu(approximate=_GELU[function]).f(wide).astype(np.float32)
     if function == "Tanh":
         return np.tanh(wide).astype(np.float32)
+    if function == "Elu":
+        return np.where(x < 0, np.expm1(np.minimum(wide, 0)).astype(np.float32), x)
     with np.errstate(over="ignore"):
         power = np.exp(-wide).astype(np.float32)
     share: np.ndarray = np.float32(1) / (np.float32(1) + power)

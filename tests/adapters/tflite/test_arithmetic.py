@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from own_seed import RNG
 from probe.adapters.tflite.arithmetic import ENGINES, EngineKernel, rounding
-from tflite_operators import OPERATORS, described, drawn, gave
+from probe.adapters.tflite.engine_calls import EngineRefusal
+from tflite_operators import OPERATORS, WITHOUT, described, drawn, gave
 
 from probe.errors import Undescribed
 from probe.evaluation.numpy_reference import recompute
@@ -25,6 +26,10 @@ def test_every_engine_to_the_last_bit(name):
     compared = 0
     for number, case in enumerate(drawn(name, RNG, 9)):
         for engine in HERE:
+            if (name, engine) in WITHOUT:
+                with pytest.raises((EngineRefusal, Undescribed)):
+                    described(case, engine, *gave(case, engine))
+                continue
             outputs, delegated = gave(case, engine)
             steps = described(case, engine, outputs, delegated).steps
             values = recompute(steps, case.inputs)
