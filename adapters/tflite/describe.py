@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from probe import description, ops
-from probe.description import Description, Grid, Ref, Weight
+from probe.description import Description, Grid, Ref, Step, Weight
 from probe.errors import Undescribed
 
 from .arithmetic import EngineKernel
@@ -56,6 +56,11 @@ class Operand:
         """Whether it is a constant whose codes have a scale."""
         grid = self.value.grid if isinstance(self.value, Weight) else None
         return grid is not None and grid.in_steps
+
+    @property
+    def has_scale(self) -> bool:
+        quantisation = self.tensor.quantisation
+        return quantisation is not None and (quantisation.scale.size or quantisation.block_size) > 0
 
     @property
     def constant(self) -> np.ndarray:
@@ -296,4 +301,13 @@ def describe_node(
     refs = tuple(found) if isinstance(found, tuple | list) else (found,)
     if len(refs) < len(results):
         raise Undescribed(f"only the first {len(refs)} outputs of {of.operator} are described")
-    return Description(build.ended(*refs))
+    description = Description(build.ended(*refs))
+    on_codes = any(operand is not None and operand.has_scale for operand in (*operands, *results))
+    if on_codes and any(map(_rounds, description.steps)):
+        kernel.refuse_unmeasured(of.operator)
+    return description
+
+
+def _rounds(step: Step) -> bool:
+    """Whether a step brings numbers to codes, and does not only take codes as whole numbers."""
+    return step.op.jumps and not isinstance(step.op, ops.Cast)

@@ -42,6 +42,25 @@ def test_every_engine_to_the_last_bit(name):
     assert compared > 400
 
 
+MOVED = {"MAX_POOL_2D", "RESIZE_NEAREST_NEIGHBOR"}
+"""The operators that compute nothing of codes: on each machine they do the same."""
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_kernels_of_another_machine_are_refused_and_not_guessed(name):
+    case = drawn(name, RNG, 5)[0]
+    for engine in HERE:
+        if (name, engine) in WITHOUT:
+            continue
+        ran = gave(case, engine)
+        same = engine in ("reference", "tflm") and not name.startswith("DIV")
+        if name in MOVED or same:
+            assert described(case, engine, *ran, "aarch64").steps
+            continue
+        with pytest.raises(Undescribed, match="on aarch64"):
+            described(case, engine, *ran, "aarch64")
+
+
 def test_an_unknown_cell_is_refused_and_not_guessed():
     assert rounding(EngineKernel("xnnpack", "x86_64", True), "CONV_2D", "int8") == "fp32"
     assert rounding(EngineKernel("xnnpack", "x86_64", False), "CONV_2D", "int8") == "up"
