@@ -86,6 +86,7 @@ _HOMES = {name: file for file, names in _FILES.items() for name in names.split()
 LEFT_OUT = {
     "IntegerLSTM": "computes its gates in whole numbers, by tables or polynomials of a kernel",
     "Recomputed": "is a function of the user's own",
+    "QuotientOfCodes": "is a table of reciprocals, or series in fixed point",
 }
 """The ops that are not written, and why."""
 

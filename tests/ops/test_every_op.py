@@ -246,6 +246,7 @@ RECURRENT = {
         ops.PeepholeLSTM(**gates(4), peepholes=weight(normal(3, 3))),
         normal(4, 2, 4),
     ),
+    "PeepholeLSTM, clipped": (ops.PeepholeLSTM(**gates(4), cell_clip=0.2), normal(4, 2, 4)),
     "ConvLSTM": (
         ops.ConvLSTM(
             kernel=weight(normal(12, 4, 1)), recurrent=weight(normal(12, 3, 1)), bias=vector(12)

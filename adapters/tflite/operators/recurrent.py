@@ -1,9 +1,12 @@
 """Recurrent operators: LSTMs of floats and of codes."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from probe import ops
-from probe.description import Ref
+from probe import ops, printable
+from probe.description import Ref, Weight
 from probe.errors import Undescribed
 from probe.ops.quantize.requantize import fixed_point
 
@@ -23,11 +26,7 @@ def lstm(build: OperatorBuilder, *operands: Operand | None) -> Ref:
     given = (*operands, *[None] * (24 - len(operands)))
     x, hidden, cell = given[0], given[18], given[19]
     assert x is not None
-    for what, part in (
-        ("peepholes", _PEEPHOLES),
-        ("a projection", _PROJECTION),
-        ("layer norms", _NORMS),
-    ):
+    for what, part in (("a projection", _PROJECTION), ("layer norms", _NORMS)):
         if any(given[part]):
             raise Undescribed(f"an LSTM with {what} has no description")
     if given[1] is None:
@@ -41,11 +40,14 @@ def lstm(build: OperatorBuilder, *operands: Operand | None) -> Ref:
         raise Undescribed("an LSTM with another activation than tanh has no description")
     if build.get("projClip", 0.0):
         raise Undescribed("an LSTM whose projection is clipped has no description")
+    peepholes = [operand for operand in given[_PEEPHOLES] if operand is not None]
+    if x.dtype == "float32" and all(operand.dtype == "float32" for operand in weights):
+        return _of_floats(build, x, hidden, cell, weights, peepholes)
+    if peepholes:
+        raise Undescribed(f"an LSTM of {x.dtype} with peepholes has no description")
     if x.dtype == "int8" and cell.dtype == "int16":
         return _of_codes(build, x, hidden, cell, weights)
-    if x.dtype == "float32" and all(operand.dtype == "float32" for operand in weights):
-        return _of_floats(build, x, hidden, cell, weights)
-    raise Undescribed(f"an LSTM of {x.dtype} with weights of {weights[0].dtype}")
+    raise Undescribed(f"an LSTM of {x.dtype} with weights of {weights[0].dtype} has no description")
 
 
 def _of_codes(
@@ -82,9 +84,47 @@ def _pair(scale: np.float64) -> tuple[int, int]:
 
 
 def _of_floats(
-    build: OperatorBuilder, x: Operand, hidden: Operand, cell: Operand, weights: list[Operand]
+    build: OperatorBuilder,
+    x: Operand,
+    hidden: Operand,
+    cell: Operand,
+    weights: list[Operand],
+    peepholes: list[Operand],
 ) -> Ref:
-    raise Undescribed("an LSTM of floats has no description")
+    """Gates in the order input, forget, cell, output: "ifgo" in words of the op."""
+    build.knows("asymmetricQuantizeInputs")
+    clip = float(build.get("cellClip", 0.0))
+    held: dict[str, Any] = {
+        "kernel": _joined("kernel", weights[:4], (1, 0)),
+        "recurrent": _joined("recurrent kernel", weights[4:8], (1, 0)),
+        "bias": _joined("bias", weights[8:]),
+    }
+    kind = ops.PeepholeLSTM if clip or peepholes else ops.LSTM
+    if clip:
+        held["cell_clip"] = clip
+    if peepholes:
+        to_input, to_forget, to_output = peepholes
+        order, shape = (to_input, to_output, to_forget), (3, *to_forget.shape)
+        held["peepholes"] = _joined("peepholes", order, None, shape)
+    op = kind(**held, gates="ifgo", has_states=True)
+    if build.get("timeMajor", False):
+        return build.add(op, x, hidden, cell)
+    sequence = build.add(op, build.add(ops.Transpose(perm=(1, 0, 2)), x), hidden, cell)
+    return build.add(ops.Transpose(perm=(1, 0, 2)), sequence)
+
+
+def _joined(
+    name: str,
+    operands: Sequence[Operand],
+    axes: tuple[int, ...] | None = None,
+    shape: tuple[int, ...] | None = None,
+) -> Weight:
+    """Weights of gates, one below the other."""
+    held = [weight for operand in operands if (weight := held_weight(operand)) is not None]
+    parts = {weight.name: weight.effective for weight in held}
+    whole = np.concatenate(list(parts.values()))
+    words = (f"{printable.several(list(parts))}, one below the other",)
+    return Weight(name, None, whole, words, parts, axes=axes, shape=shape)
 
 
 @node("SVDF")

@@ -2,7 +2,7 @@
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
-from probe.by_hand.values import PRODUCT, Value, as_tuple
+from probe.by_hand.values import PRODUCT, Value, as_tuple, number
 from probe.by_hand.writer import HandWriter
 from probe.by_hand.writers.recurrent import (
     StepLoop,
@@ -37,11 +37,16 @@ def _peephole_lstm(op: ops.PeepholeLSTM, w: HandWriter, *values: Value) -> tuple
         i = gate("i", 0, c)
         f = f"(1 - {i})" if op.coupled else gate("f", 2, c)
         new = applied(w, op.activation, names["g"], loop.units, PRODUCT + 1)
-        after = loop.state(1, f"{f} * {c} + {i} * {new}")
+        text = f"{f} * {c} + {i} * {new}"
+        if op.cell_clip:
+            text = f"np.clip({text}, {number(-op.cell_clip)}, {number(op.cell_clip)})"
+        after = loop.state(1, text)
         o = gate("o", 1, after)
         return [f"{o} * {applied(w, op.shown, after, loop.units, PRODUCT + 1)}", after]
 
-    comment = f"{gate_words(op, 'LSTM')}; the gates see the cell, o the new one"
+    comment = gate_words(op, "LSTM")
+    if peeps is not None:
+        comment += "; the gates see the cell, o the new one"
     return walked(op, w, values, ["h", "c"], cell, comment)
 
 

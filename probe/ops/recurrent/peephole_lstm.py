@@ -1,5 +1,5 @@
-"""LSTMs as ONNX has them beyond the usual ones: gates that see the cell, coupled gates, another
-function on the cell."""
+"""LSTMs beyond the usual ones: gates that see the cell, coupled gates, another function on the cell
+(ONNX), a cell that is clipped (TensorFlow Lite)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.ops.base import Graph, Op
 from probe.ops.contributions import Contributions, Stage
-from probe.ops.elementwise.activation import Tanh
+from probe.ops.elementwise.activation import Clip, Tanh
 from probe.ops.recurrent.gate_blocks import SOFTPLUS_OVERFLOWS, Emitted, sharing
 from probe.ops.recurrent.recurrence import Arranged, Before, States
 from probe.ops.recurrent.rnn_lstm_gru import LSTM
@@ -24,12 +24,13 @@ class PeepholeLSTM(LSTM):
     Schmidhuber, 2000; ONNX LSTM).
 
     ``peepholes`` (3, units) holds what the cell is multiplied by on its way to i, o and f.
-    ``coupled``: f is 1 - i.
+    ``coupled``: f is 1 - i. ``cell_clip``, where it is not 0, is what c' is kept within.
     """
 
     peepholes: Weight | None = None
     coupled: bool = False
     shown: Op = field(default_factory=Tanh)
+    cell_clip: float = 0.0
     engine_differences = (SOFTPLUS_OVERFLOWS,)
     fits = False
 
@@ -38,6 +39,9 @@ class PeepholeLSTM(LSTM):
         if self.peepholes is None:
             return np.zeros((3, self.width))
         return self.peepholes.value.astype(np.float64)
+
+    def _clip(self) -> Clip:
+        return Clip(-self.cell_clip, self.cell_clip)
 
     def arranged(self, dtype: np.dtype, batch: int) -> Arranged:
         kernel, recurrent, first, second = self.columns("ifog", "", dtype)
@@ -53,6 +57,8 @@ class PeepholeLSTM(LSTM):
             (i,) = gate.run(i + to_i * c)
             f = 1 - i if self.coupled else gate.run(f + to_f * c)[0]
             after = f * c + i * self.activation.run(g)[0]
+            if self.cell_clip:
+                after = self._clip().f(after)
             return gate.run(o + to_o * after)[0] * self.shown.run(after)[0], after
 
         return sharing(kernel, bias), step
@@ -79,6 +85,8 @@ class PeepholeLSTM(LSTM):
             else:
                 f = a.apply(gate, a.add(parts["f"], a.mul(to_f, c)))
             after = a.add(a.mul(f, c), a.mul(i, a.apply(self.activation, parts["g"])))
+            if self.cell_clip:
+                after = a.apply(self._clip(), after)
             o = a.apply(gate, a.add(parts["o"], a.mul(to_o, after)))
             c = after if keep is None else after.where(keep[t][:, None], c)
             cells.append(c)
@@ -120,15 +128,20 @@ class PeepholeLSTM(LSTM):
                 inner.op("Mul", f, c),
                 inner.op("Mul", i, self.activation.to_onnx(inner, parts["g"])[0]),
             )
+            if self.cell_clip:
+                (after,) = self._clip().to_onnx(inner, after)
             (o,) = gate.to_onnx(inner, seen(inner, parts["o"], 1, after))
             return inner.op("Mul", o, self.shown.to_onnx(inner, after)[0]), after
 
         return step
+
+    def _beyond(self) -> str:
+        return "a clipped cell" if self.cell_clip else "peephole connections"
 
     def told(
         self, x: np.ndarray, before: Before, at: tuple[int, ...], value: float
     ) -> Contributions:
         return Contributions(
             (self.terms_from(at, "g", len(x)),),
-            (Stage("the output of an LSTM with peephole connections", value),),
+            (Stage(f"the output of an LSTM with {self._beyond()}", value),),
         )
