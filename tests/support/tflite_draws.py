@@ -256,7 +256,8 @@ def quantize(draws: Draws) -> DrawnFile:
     return DrawnFile(content, [x.astype(np.float32)])
 
 
-def transpose_conv(draws: Draws) -> DrawnFile:
+def transpose_conv(draws: Draws, told: Any = None) -> DrawnFile:
+    """``told`` is what its first input says of the shape, where that is another one."""
     n = draws.size
     own, scale = draws.weights((9, 3, 3, 8), 0, True), draws.scale()
     out = np.float32(scale * own[1].max() * np.sqrt(72) * 20)
@@ -264,7 +265,7 @@ def transpose_conv(draws: Draws) -> DrawnFile:
     content = one_op(
         "TRANSPOSE_CONV",
         [
-            FlatTensor("shape", dtype="int32", data=np.array(shape)),
+            FlatTensor("shape", dtype="int32", data=np.array(told or shape)),
             own[0],
             draws.tensor("x", (2, n, n, 8), scale, draws.zero()),
             draws.bias(9, scale * own[1]),

@@ -140,7 +140,8 @@ def transpose_conv(
 ) -> Ref:
     """The padding is that of the convolution from the output to the input."""
     build.knows("quantizedBiasType")
-    sizes = tuple(int(size) for size in shape.constant[1:3])
+    shape.used.append(True)  # TFLM keeps the shape of the file, whatever it is told
+    sizes = build.result.shape[1:3]
     strides = build.get("strideH", 1), build.get("strideW", 1)
     spans, ones = kernel.shape[1:3], (1, 1)
     pads = same_or_valid(build, sizes, spans, strides, ones)

@@ -8,6 +8,7 @@ import pytest
 from own_seed import RNG
 from probe.adapters.tflite.arithmetic import ENGINES, EngineKernel, rounding
 from probe.adapters.tflite.engine_calls import EngineRefusal
+from tflite_draws import Draws, transpose_conv
 from tflite_operators import OPERATORS, WITHOUT, described, drawn, gave
 
 from probe.errors import Undescribed
@@ -40,6 +41,16 @@ def test_every_engine_to_the_last_bit(name):
             compared += outputs[0].size
         assert len(np.unique(outputs[0])) > 20
     assert compared > 400
+
+
+@pytest.mark.skipif("tflm" not in HERE, reason="TFLM is not installed")
+def test_tflm_keeps_the_shape_of_the_file():
+    """Whatever the first input of a transposed convolution says, as tflite-micro's own files do."""
+    case = transpose_conv(Draws(RNG, "int8", 4), told=(1, 1, 1, 0))
+    ran = gave(case, "tflm")
+    assert ran.outputs[0].shape == (2, 8, 8, 9)
+    steps = described(case, "tflm", *ran).steps
+    np.testing.assert_array_equal(recompute(steps, case.inputs)[-1][0], ran.outputs[0])
 
 
 MOVED = {"MAX_POOL_2D", "RESIZE_NEAREST_NEIGHBOR"}
