@@ -14,6 +14,7 @@ import onnx
 from onnx import helper
 
 from probe.capture.declared_shape import refuse_shapes
+from probe.capture.input_values import refuse_no_indices
 from probe.errors import BadInput, UnknownLayer
 from probe.evaluation.import_onnxruntime import onnxruntime
 from probe.listing import Layer, Shown
@@ -269,6 +270,7 @@ class OnnxModel(Shown):
 
     def _feeds(self, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         refuse_shapes(self.inputs, inputs)
+        refuse_no_indices(self.inputs, inputs)
         return {
             spec.name: np.array(x, spec.dtype) for spec, x in zip(self.inputs, inputs, strict=True)
         }

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from probe.capture.declared_shape import refuse_shapes
+from probe.capture.input_values import refuse_no_indices
 from probe.errors import BadInput, CannotOpen, ForwardFailed, UnknownLayer
 from probe.listing import Layer, Shown
 from probe.model import Capture, InputSpec, OnCall
@@ -150,6 +151,7 @@ class SavedModel(Shown):
         for name in sorted(asked - outline.operations.keys()):
             raise UnknownLayer(name, self.names())
         refuse_shapes(self.inputs, inputs)
+        refuse_no_indices(self.inputs, inputs)
         fed = {tensor.name: np.asarray(x) for tensor, x in zip(outline.inputs, inputs, strict=True)}
         called = asked.union(*(block.operations for block in blocks.values()))
         chosen = [name for name in outline.operations if name in called]

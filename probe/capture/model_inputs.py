@@ -11,6 +11,7 @@ import numpy as np
 
 from probe import printable
 from probe.capture.images import pixels
+from probe.capture.input_values import refuse_others
 from probe.capture.user_arrays import (
     InputArgument,
     Inputs,
@@ -20,7 +21,6 @@ from probe.capture.user_arrays import (
     Unshaped,
     as_array,
     as_arrays,
-    holds_numbers,
 )
 from probe.errors import BadInput, ForwardFailed
 from probe.model import (
@@ -156,7 +156,7 @@ def bind_alone(
     else:
         several = list(x.values()) if isinstance(x, Mapping) else x
         arrays = tuple(as_arrays(several))
-    _refuse_others(arrays)
+    refuse_others(arrays)
     return Bound(model, *_coded(model, arrays, given_words(arrays, words), layer))
 
 
@@ -182,7 +182,7 @@ def _called(
         model = called_with(arguments)
         arrays, words = draw(model, shape, seed)
     else:
-        _refuse_others(arrays)
+        refuse_others(arrays)
         if words == "given" and isinstance(x, Mapping):
             names = [name for name in arguments.named if name not in literals]
             words = f"given by name ({', '.join(names)})"
@@ -354,22 +354,13 @@ def _in_order(model: Model, x: Inputs, words: str) -> tuple[tuple[np.ndarray, ..
     arrays = tuple(as_arrays(x))
     if specs is not None and len(arrays) != len(specs) and len(specs) == 1 and isinstance(x, list):
         arrays = (as_array(x),)
-    _refuse_others(arrays)
+    refuse_others(arrays)
     if specs is not None and len(arrays) != len(specs):
         raise BadInput(
             f"the model takes {len(specs)} inputs "
             f"({', '.join(spec.name for spec in specs)}); you gave {len(arrays)}"
         )
     return arrays, given_words(arrays, words)
-
-
-def _refuse_others(arrays: Sequence[np.ndarray]) -> None:
-    """Raises BadInput where an array does not hold real numbers."""
-    for array in arrays:
-        if not holds_numbers(array):
-            raise BadInput(
-                f"an input must hold real numbers; you gave an array of dtype {array.dtype}"
-            )
 
 
 def given_words(arrays: Sequence[np.ndarray], words: str = "given") -> str:

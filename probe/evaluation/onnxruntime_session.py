@@ -19,6 +19,8 @@ _MOST = 200
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _PLACE = re.compile(r"/\S+\.(?:cc|h|cpp):\d+ \S.*?\)(?: const)? ")
 """A file of ONNX Runtime's, the line, and the C++ function."""
+_NODE = re.compile(r"^Non-zero status code returned while running (\w+) node\. Name:'(.*?)' ")
+"""The node that failed; behind it stands why."""
 
 
 def ran(
@@ -66,6 +68,7 @@ def reason(error: BaseException) -> str:
     """What ONNX Runtime says went wrong: its last sentences, as many as are 200 characters
     together; of a longer one the end."""
     text = _PLACE.sub("", _CODE.sub("", " ".join(str(error).split())))
+    text = _NODE.sub(r"in node '\2' (\1): ", text).replace(": Status Message: ", ": ", 1)
     if text:
         parts = re.split(r"(?<=[.!?]) (?=[A-Z])", text)
     else:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from probe.capture.declared_shape import Shape, fits, refuse_shape
+from probe.capture.input_values import refuse_no_indices
 from probe.errors import BadInput
 from probe.model import InputSpec
 
@@ -195,12 +196,5 @@ def _declared_shape(layer: Any, spec: Any, rank: int) -> Shape | None:
 def _cast(array: np.ndarray, spec: InputSpec) -> np.ndarray:
     if spec.dtype in ("bfloat16", "string"):
         return array
-    if (
-        np.dtype(spec.dtype).kind in "iu"
-        and array.dtype.kind == "f"
-        and not np.array_equal(array, np.trunc(array))
-    ):
-        raise BadInput(
-            f"the input {spec.name!r} takes integers ({spec.dtype}); you gave non-integer values"
-        )
+    refuse_no_indices([spec], [array])
     return array.astype(spec.dtype, copy=False)

@@ -424,8 +424,14 @@ def test_shapes_are_compared_before_anything_is_called(namespace):
     words_in = namespace.Sequential(
         [namespace.Input((4,), dtype="int32", name="ids"), layers.Embedding(11, 3)]
     )
+    with pytest.raises(
+        BadInput, match=r"'ids' takes integers \(int32\); you gave non-integer values"
+    ):
+        probe.check(words_in, "", drawn(2, 4))
     refused(
-        words_in, drawn(2, 4), "the input 'ids' takes integers (int32); you gave non-integer values"
+        words_in,
+        np.array([[3, 11, 0, 0]]),
+        "the input 'ids' takes integers from 0 to 10, the rows of its table; you gave 11 at [0, 1]",
     )
     model = probe.open_model(words_in)
     assert (
