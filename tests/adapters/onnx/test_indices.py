@@ -15,7 +15,7 @@ from probe.errors import BadInput, ForwardFailed
 def test_what_is_no_index_is_told_with_its_value():
     table = numpy_helper.from_array(RNG.normal(size=(8, 4)).astype(np.float32), "table")
     ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["samples", "steps"])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["samples", "steps", 4])
     node = helper.make_node("Gather", ["table", "ids"], ["y"], name="look")
     graph = helper.make_graph([node], "g", [ids], [y], [table])
     opset = [helper.make_opsetid("", 17)]
