@@ -10,7 +10,7 @@ import os
 import re
 import struct
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -161,8 +161,19 @@ def _adapter_of_object(source: Any) -> str:
         return ".onnx"
     raise CannotOpen(
         "open_model takes a path, a Keras model or layer, a torch.nn.Module or an "
-        f"onnx.ModelProto; you gave a {kind.__module__}.{kind.__qualname__}"
+        f"onnx.ModelProto; you gave a {kind.__module__}.{kind.__qualname__}{_instead(source)}"
     )
+
+
+def _instead(source: Any) -> str:
+    """How what is no model leads to one."""
+    if isinstance(source, type):
+        return f": give an instance, {source.__name__}()"
+    if isinstance(source, Mapping) and any(hasattr(value, "shape") for value in source.values()):
+        return ": give the module after module.load_state_dict(...), or the file and factory="
+    if hasattr(source, "__array__"):
+        return ": an array is the input, x="
+    return ""
 
 
 def _adapter_of_file(path: Path) -> str:

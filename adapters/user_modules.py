@@ -12,10 +12,11 @@ from probe.command_line import joined
 from probe.errors import BadInput
 from probe.files.regular_file import is_file, missing, open_file
 
-__all__ = ["import_named", "import_option", "refuse_factory"]
+__all__ = ["classes_of", "import_named", "import_option", "refuse_factory"]
 
-_MOST, _READ = 100, 1 << 20
-"""How many files of a folder are looked at for a class, and how many bytes of each."""
+_MOST, _READ, _SHOWN = 100, 1 << 20, 3
+"""How many files of a folder are looked at for a class, how many bytes of each, and how many
+classes are said."""
 
 
 def refuse_factory(factory: object, kind: str) -> None:
@@ -61,16 +62,27 @@ def import_option(beside: Path, module: str = "", defines: str = "") -> str:
     return "--import MODULE"
 
 
+def classes_of(name: str) -> list[str]:
+    """The last classes that a .py file defines, which is not run; none of what is no such file."""
+    if not name.endswith(".py") or not is_file(name):
+        return []
+    return [
+        word.decode() for word in re.findall(rb"^class (\w+)", _text(Path(name)), re.M)[-_SHOWN:]
+    ]
+
+
 def _defines(path: Path, name: str) -> bool:
     """Whether a file holds a class or function of that name."""
+    pattern = rf"^(?:class|def) {re.escape(name)}\b".encode()
+    return re.search(pattern, _text(path), re.MULTILINE) is not None
+
+
+def _text(path: Path) -> bytes:
     try:
         with open_file(path, "a module") as file:
-            text = file.read(_READ)
+            return file.read(_READ)
     except (BadInput, OSError):
-        return False
-    return (
-        re.search(rf"^(?:class|def) {re.escape(name)}\b".encode(), text, re.MULTILINE) is not None
-    )
+        return b""
 
 
 def _from_file(path: Path) -> ModuleType:

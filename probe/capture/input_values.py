@@ -2,7 +2,7 @@
 have a row."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex, TypeGuard
 
 import numpy as np
 
@@ -12,7 +12,12 @@ from probe.errors import BadInput
 if TYPE_CHECKING:
     from probe.model import InputSpec
 
-__all__ = ["refuse_no_indices", "refuse_others"]
+__all__ = ["is_whole", "refuse_no_indices", "refuse_others"]
+
+
+def is_whole(value: object) -> TypeGuard[SupportsIndex]:
+    """Whether a number is an integer: True stands for something else."""
+    return isinstance(value, SupportsIndex) and not isinstance(value, bool | np.bool_)
 
 
 def refuse_others(arrays: Sequence[np.ndarray]) -> None:

@@ -5,13 +5,13 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from probe import printable
 from probe.capture.images import pixels
-from probe.capture.input_values import refuse_others
+from probe.capture.input_values import is_whole, refuse_others
 from probe.capture.user_arrays import (
     InputArgument,
     Inputs,
@@ -272,9 +272,11 @@ def _read(model: Model, values: Any, shape: Shape, seed: int) -> tuple[Inputs, s
 def _tokens(model: Model, text: str, seed: int) -> tuple[dict[str, np.ndarray], str]:
     """The inputs that stand for a text, and one drawn sample of the others, such as an image."""
     if not isinstance(model, Reads):
+        way = "give an array"
+        if text.endswith((".npy", ".npz")):
+            way = f"give the array of the file, np.load({text!r})"
         raise BadInput(
-            "a text can only be the input of a Hugging Face directory that has a tokenizer; give "
-            "an array"
+            f"a text can only be the input of a Hugging Face directory that has a tokenizer; {way}"
         )
     read, specs = model.tokens(text), model.inputs
     if specs is not None and len(specs) > len(read):
@@ -382,8 +384,8 @@ def draw(model: Model, shape: Shape = None, seed: int = 0) -> tuple[tuple[np.nda
 
     Raises BadInput where neither the model nor ``shape`` says what to draw.
     """
-    if seed < 0:
-        raise BadInput(f"seed must be an integer >= 0; you gave {seed}")
+    if not is_whole(seed) or seed < 0:
+        raise BadInput(f"seed must be an integer >= 0; you gave {seed!r}")
     specs = _shaped(model, shape)
     _drawable(specs)
     free = any(None in spec.shape[1:] for spec in specs)
@@ -508,6 +510,10 @@ def _shaped(model: Model, shape: Shape) -> tuple[InputSpec, ...]:
         )
     several = [tuple(size) for size in shape if isinstance(size, Iterable)]
     shapes = several or [tuple(size for size in shape if not isinstance(size, Iterable))]
+    if not all(size is None or is_whole(size) for sizes in shapes for size in sizes):
+        raise BadInput(
+            f"the sizes of a shape are integers, such as (1, 3, 224, 224); you gave {given!r}"
+        )
     if specs is None:
         high = model.input_index_bound
         return tuple(
@@ -594,7 +600,7 @@ def index_of(value: object) -> int:
     """An index as the user gave it. BadInput where it is no whole number: 0.5 is none, and True
     stands for something else."""
     try:
-        if isinstance(value, SupportsIndex) and not isinstance(value, bool | np.bool_):
+        if is_whole(value):
             return operator.index(value)
     except TypeError:
         pass

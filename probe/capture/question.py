@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import inf
 from numbers import Real
 
+from probe.capture.input_values import is_whole
 from probe.capture.model_inputs import part_of
 from probe.capture.replacing import Replace
 from probe.capture.run import Named
@@ -55,6 +56,9 @@ def question_of(
     """The question, from the arguments of ``probe.check``; BadInput where they do not fit each
     other."""
     tolerance = tolerance_of(rtol, atol)
+    if not (call is None or is_whole(call)):
+        raise BadInput(f"call is the number of a call, from 0 (None: all); you gave {call!r}")
+    number = None if call is None else int(call)
     own, values = of_layer(layer, expected)
     if expected_at is not None:
         if own is None:
@@ -65,7 +69,7 @@ def question_of(
             "replace (--replace) needs a run of the whole model; given (--expect-input) runs the "
             "layer alone"
         )
-    return Question(layer, x, given, call, shape, seed, own, values, tolerance, replace)
+    return Question(layer, x, given, number, shape, seed, own, values, tolerance, replace)
 
 
 def tolerance_of(rtol: float | None, atol: float | None) -> tuple[float, float] | None:

@@ -148,7 +148,7 @@ def target_of(path: _Name, reading: Iterable[object] = ()) -> Path:
         found = target.stat() if os.path.lexists(target) else None
     except OSError as error:
         raise BadInput(f"cannot write {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise BadInput(f"{str(path)!r} is not a valid file name: {error}") from None
     if found is None and not is_folder(target.parent):
         if exists(target.parent):

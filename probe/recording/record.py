@@ -110,6 +110,11 @@ def _is_folder(path: str | os.PathLike[str]) -> bool:
 
 def refuse_target(path: str | os.PathLike[str], reading: Collection[object] = ()) -> None:
     """Raises BadInput where no recording can be written there, before the model is run."""
+    if not isinstance(path, str | os.PathLike):
+        raise BadInput(
+            f'path is the name of a file, such as "run.npz", or of a folder, "run/"; you gave '
+            f"{path!r}"
+        )
     if _is_folder(path):
         atomic_write.refuse_same(path, reading)
         return

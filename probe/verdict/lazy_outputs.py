@@ -8,6 +8,7 @@ from probe.errors import BadInput
 from probe.model import Capture
 from probe.process.interrupts import undisturbed
 from probe.report import Outputs, Report
+from probe.report.by_name import unknown
 
 __all__ = ["OnDemand"]
 
@@ -39,7 +40,7 @@ class OnDemand(Mapping[str, Outputs]):
 
     def __getitem__(self, party: str) -> Outputs:
         if party not in self._parties:
-            raise KeyError(party)
+            raise unknown(party, self._parties)
         assert self._capture is not None
         if party == "framework":
             outputs = self._capture.outputs

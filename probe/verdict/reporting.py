@@ -17,6 +17,7 @@ from probe.numerics.precision import Precision
 from probe.ops.step import Step, weight_fields
 from probe.ops.weight import Weight, numbered
 from probe.report import ComparedWith, Finding, Outputs, Report
+from probe.report.by_name import ByName
 from probe.report.parameters import numbers_of, parameters_of
 from probe.verdict.blind_spots import blind_spots
 from probe.verdict.judgement import Judgement
@@ -36,7 +37,7 @@ def reported(
 ) -> Report:
     """The report of a call; ``again`` judges it anew where an output is asked for that was not
     kept."""
-    outputs = _given(call.outputs)
+    outputs = ByName(_given(call.outputs))
     report = partial(
         Report,
         layer=call.capture.layer,
@@ -58,7 +59,9 @@ def reported(
     )
     described, layer = call.capture.description, call.layer
     if described is None or layer is None:
-        undescribed = report(outputs=outputs, weights={}, findings=_called_again(call, options))
+        undescribed = report(
+            outputs=outputs, weights=ByName(), findings=_called_again(call, options)
+        )
         if options.detail:
             return _with_exporter(undescribed, call)
         return undescribed
@@ -72,10 +75,10 @@ def reported(
     kept = OnDemand(call.capture, again, tuple(outputs)) if options.sparing and agree else outputs
     return report(
         outputs=kept,
-        weights={
-            name: _kept(weight) if options.detail else weight
+        weights=ByName(
+            (name, _kept(weight) if options.detail else weight)
             for name, weight in _weights(described.steps).items()
-        },
+        ),
         ops=_ops(layer),
         calls=tuple(site.call for site in described.sites),
         parameters=tuple(map(parameters_of, [step.op for step in layer.steps])),

@@ -122,7 +122,10 @@ def test_advice_is_that_of_the_command(probe, models, tmp_path):
         ((a, b), f"two models are compared by probe compare {a} {b}"),
         (("diff", a, b), f"two models are compared by probe compare {a} {b}"),
         ((a, "conv2d"), "a layer is given by --layer conv2d"),
-        (("compare", tmp_path / "x.npy", b), "is a NumPy array and no model: give it with --input"),
+        (
+            ("compare", tmp_path / "x.npy", b),
+            "is a NumPy array and no model: the model comes first",
+        ),
         (("compare", a, b, "--text", "x"), "A: a text can only be the input of"),
         (("compare", a, b, "--replace-b", f"{first}={y}"), "B: your values of"),
         (

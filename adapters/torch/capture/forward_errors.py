@@ -28,14 +28,25 @@ def check_arguments(
             f"{type(root).__name__} contains uninitialised lazy modules: call it once on an "
             "input first"
         )
-    forward = inspect.signature(root.forward)
+    forward, count = inspect.signature(root.forward), len(args) + len(kwargs)
     try:
         forward.bind(*args, **kwargs)
     except TypeError as error:
+        names = ", ".join(forward.parameters)
         raise BadInput(
-            f"{type(root).__name__} takes {forward}; you gave {len(args) + len(kwargs)} inputs "
-            f"({error})"
+            f"{type(root).__name__} takes ({names}); you gave {count} input{'s' * (count != 1)} "
+            f"({error}): {_as_it_takes(forward, count)}"
         ) from None
+
+
+def _as_it_takes(forward: inspect.Signature, count: int) -> str:
+    """How inputs are given to a forward of these parameters."""
+    parameters = forward.parameters.values()
+    if count > len(parameters):
+        return "a list or tuple is an input each, and one array is np.array(x)"
+    needed = [part.name for part in parameters if part.default is part.empty]
+    arrays = ", ".join(f"{name}={name}" for name in needed)
+    return f"give all by name, np.savez('inputs.npz', {arrays}), or in Python dict({arrays})"
 
 
 def failure(
@@ -80,6 +91,11 @@ def failure(
         return BadInput(wrong if module is root else f"{wrong} (first seen in {place})")
     if len(inputs) == 1 and (alone := without_batch(root, tuple(inputs[0].shape), module)):
         wrong = alone
+    if not inputs:
+        wrong = (
+            f"it raised {type(error).__name__}, and the input holds no array (numbers, texts and "
+            "None are passed on as they are): give an array, np.array(x)"
+        )
     return ForwardFailed(
         f"the forward pass failed in {place}, called on {shapes}: "
         f"{wrong or f'{type(error).__name__}: {first_line(error)}'}"

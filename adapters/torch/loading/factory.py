@@ -9,8 +9,9 @@ import torch
 
 from probe import printable
 from probe.errors import BadInput
+from probe.suggestions import did_you_mean, near
 
-from ...user_modules import import_named
+from ...user_modules import classes_of, import_named
 
 __all__ = ["Factory", "build"]
 
@@ -49,9 +50,11 @@ def _parsed(factory: str) -> tuple[Any, list[Any], dict[str, Any]]:
     at = factory.find(".py:") + 3 if ".py:" in factory else factory.find(":")
     place, text = factory[:at], factory[at + 1 :]
     if at <= 0 or not text:
+        classes = [f"{factory.rstrip(':')}:{name}" for name in classes_of(factory.rstrip(":"))]
+        hint = f"; {did_you_mean(classes)}" if classes else ""
         raise BadInput(
             "a factory is written as 'package.module:Net' or 'path/net.py:Net(10, "
-            f"wide=True)'; you gave {factory!r}"
+            f"wide=True)'; you gave {factory!r}{hint}"
         )
     try:
         node = ast.parse(text.strip(), mode="eval").body
@@ -72,7 +75,11 @@ def _parsed(factory: str) -> tuple[Any, list[Any], dict[str, Any]]:
     found: Any = import_named(place)
     for name in names:
         if not hasattr(found, name):
-            raise BadInput(f"the factory {factory!r}: {place} has no attribute {name!r}")
+            hint = did_you_mean(near(name, dir(found)))
+            raise BadInput(
+                f"the factory {factory!r}: {place} has no attribute {name!r}"
+                + f"; {hint}" * bool(hint)
+            )
         found = getattr(found, name)
     return found, args, kwargs
 

@@ -1,0 +1,51 @@
+"""What is given to ``probe.check`` by mistake is told in one sentence with the way out."""
+
+import re
+
+import numpy as np
+import pytest
+from torch import nn
+
+import probe
+from probe.errors import ProbeError
+
+X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
+MODEL = nn.Linear(3, 2)
+PAIR = nn.Bilinear(3, 3, 2)
+MISTAKES = {
+    "one array is np.array(x)": lambda: probe.check(MODEL, "", X.tolist()),
+    "holds no array (numbers, texts and None are": lambda: probe.check(MODEL, "", 3),
+    "np.load('x.npy')": lambda: probe.check(MODEL, "", "x.npy"),
+    "sizes of a shape are integers, such as (1, 3": lambda: probe.check(MODEL, "", shape=(2.0, 3)),
+    "you gave (True, 3)": lambda: probe.check(MODEL, "", shape=(True, 3)),
+    "seed must be an integer >= 0; you gave 'a'": lambda: probe.check(
+        MODEL, "", shape=(2, 3), seed="a"
+    ),
+    "call is the number of a call, from 0 (None: all); you gave 'a'": lambda: probe.check(
+        MODEL, "", X, call="a"
+    ),
+    'or of a folder, "run/"; you gave 5': lambda: probe.record(MODEL, X, 5),
+    "Bilinear takes (input1, input2); you gave 1 input (missing": lambda: probe.check(PAIR, "", X),
+    "dict(input1=input1, input2=input2)": lambda: probe.check(PAIR, "", [X]),
+    "give an instance, Linear()": lambda: probe.check(nn.Linear, "", X),
+    "after module.load_state_dict(...)": lambda: probe.check(MODEL.state_dict(), "", X),
+    "an array is the input, x=": lambda: probe.check(X, "", X),
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_one_sentence(words):
+    with pytest.raises(ProbeError, match=re.escape(words)) as raised:
+        MISTAKES[words]()
+    assert "\n" not in str(raised.value)
+
+
+def test_names_of_a_report_are_told():
+    report = probe.check(MODEL, "", X)
+    with pytest.raises(KeyError, match=r"no 'kernel': there is 'weight', 'bias'"):
+        report.weights["kernel"]
+    (swept,) = probe.sweep(MODEL, X)
+    for outputs in (report.outputs, swept.outputs):
+        with pytest.raises(KeyError, match=r"no 'torch': there is 'framework', 'numpy', 'onnx'"):
+            outputs["torch"]
+    assert report.weights.get("kernel") is None
