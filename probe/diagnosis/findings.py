@@ -161,6 +161,8 @@ def finding_of(case: Case, scored: Scored, party: str, tie: bool, others: Sequen
 
 def _says_more(other: str, claim: str) -> bool:
     """Whether another claim is none that this one holds, such as of one of several layers."""
+    if "(fitted" in other and "(fitted" not in claim:
+        return False  # a usual number and its neighbour
     return other.partition(";")[0].partition(" in ")[0] not in claim
 
 

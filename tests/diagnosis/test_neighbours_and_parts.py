@@ -24,7 +24,7 @@ def test_a_convolution_before_the_upsampling_is_no_dilated_one():
         values = module.up(module.conv(x)).numpy()
     finding = probe.check(module, "", x.numpy(), expected=values).findings[0]
     assert (finding.slug, finding.left <= 1) == ("moved-step", True), finding
-    assert finding.claim == "conv is applied before up, not behind"
+    assert finding.claim == "conv is applied before up, not after it"
 
 
 def test_a_kernel_turned_by_180_degrees_and_one_bias_for_all():

@@ -89,7 +89,7 @@ def test_a_bias_that_is_missing_and_another_constant_of_one_element():
     net, x = Shifted().eval(), 3 + torch.randn(4, 8)
     slugs, claim = named(net, x, torch.tanh(x - 2) @ net.linear.weight.T)
     assert slugs == {"scaled-tensor", "missing-bias"}, claim
-    assert "the difference of x and input 1 is taken +1" in claim
+    assert "the difference of x and input 1 is increased by 1" in claim
 
 
 def scored(slug, effect):

@@ -44,8 +44,8 @@ def claim(model, wrong):
 
 @pytest.mark.parametrize("which", ["one", "two", "three"])
 def test_of_several_it_is_said_which(which):
-    assert claim(Block(), Block(which)) == f"Relu is not applied in {which}"
+    assert claim(Block(), Block(which)) == f"ReLU is not applied in {which}"
 
 
 def test_of_one_it_is_not():
-    assert claim(Alone(), Alone(True)) == "Relu is not applied"
+    assert claim(Alone(), Alone(True)) == "ReLU is not applied"

@@ -77,12 +77,12 @@ def squared_within(x):
 
 BLOCK = {
     "centred behind the division": ({"norm": centred_after}, "moved-step", "mean of norm is subtr"),
-    "sum for mean": ({"norm": root_of_sum}, "changed-step", "ReduceSum instead of ReduceMean"),
+    "sum for mean": ({"norm": root_of_sum}, "changed-step", "sum instead of mean"),
     "another activation": ({"gate": torch.relu}, "changed-step", "instead of"),
     "added for multiplied": (
         {"merged": torch.add},
         "changed-step",
-        "Add instead of Mul in the product of",
+        "addition instead of multiplication in the product of",
     ),
     "halves exchanged": (
         {"hidden": lambda h: torch.cat([h[..., 4:], h[..., :4]], -1)},
@@ -140,12 +140,12 @@ WITHIN = {
     "k outside of the power": (
         nn.LocalResponseNorm(4, 0.8, 0.6, 1.3),
         lambda x: lrn(x, 0.0, 1.3),
-        "k is added behind the divisor",
+        "k is added after the divisor",
     ),
     "magnitudes for squares": (
         nn.LocalResponseNorm(4, 0.8, 0.6, 1.3),
         lambda x: lrn(x, power=1),
-        "Abs instead of Square",
+        "absolute value instead of square",
     ),
     "not divided by beta": (
         nn.Softplus(2, 1.5),
@@ -241,7 +241,7 @@ class Growing(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "width", "words"),
     [
-        (Turned, 6, "norm is applied behind the sum, not before"),
+        (Turned, 6, "norm is applied after the sum, not before it"),
         (Growing, 4, "relu is applied to the output of layers.0"),
     ],
 )
@@ -297,7 +297,7 @@ def lstm(m, x, opened=0.0, shown=torch.tanh, carried=False):
 
 
 CELL = {
-    "one added to the output gate": ({"opened": 1.0}, "+1"),
+    "one added to the output gate": ({"opened": 1.0}, "increased by 1"),
     "tanh of the cell left out": ({"shown": lambda c: c}, "the activated cell state is left out"),
     "state carried": ({"carried": True}, "the state is carried from each sample"),
 }

@@ -159,7 +159,7 @@ def test_two_normalisations_are_left_out_together():
     x, y = (rng.normal(size=(2, n, 6)).astype(np.float32) for n in (4, 5))
     (first,) = probe.check(model, "dot", [x, y], expected=x @ y.swapaxes(1, 2)).findings
     assert first.slug == "missing-step" and first.left <= 1
-    assert "first LpNormalization" in first.claim and "second LpNormalization" in first.claim
+    assert "first Lp normalisation" in first.claim and "second Lp normalisation" in first.claim
 
 
 def test_a_mean_of_steps_that_are_kept_is_divided_by_all_of_them():

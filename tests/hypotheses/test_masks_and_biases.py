@@ -144,7 +144,7 @@ def test_an_activation_before_a_convolution_of_another_layout_and_a_shortcut_aro
         residual = net(torch.tensor(x), residual=True).numpy()
     report = probe.check(net, "", x, expected=before)
     assert report.findings[0].slug == "moved-step", report.findings
-    assert "not behind conv" in report.findings[0].claim
+    assert "not after conv" in report.findings[0].claim
     report = probe.check(net, "", x, expected=residual)
     assert report.findings[0].slug == "extra-step", report.findings
 

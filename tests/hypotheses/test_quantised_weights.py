@@ -45,7 +45,7 @@ def test_the_scale_and_the_rounding_of_an_int8_layer_of_keras():
     first = dense_int8(x, kernel, np.full_like(scale, scale[0]), bias)
     named(check(first), "transposed-scale", "from the first place along axis 1")
     cut = dense_int8(x, kernel, scale, bias, rounded=np.trunc)
-    named(check(cut), "changed-step", "Trunc for Round in the quantiser")
+    named(check(cut), "changed-step", "quantisation that rounds by trunc")
 
 
 def test_the_zero_point_and_the_order_of_integers_of_an_onnx_model(tmp_path):
@@ -71,7 +71,7 @@ def test_the_zero_point_and_the_order_of_integers_of_an_onnx_model(tmp_path):
     port = lambda by, codes=codes: x @ ((codes.astype(np.float32) - zero - by) * scale)  # noqa: E731
     check = lambda y: probe.check(path, "product", x, expected=y)  # noqa: E731
     assert check(port(0)).verdict == "agree"
-    named(check(port(1)), "zero-point", "taken +1")
+    named(check(port(1)), "zero-point", "increased by 1")
     named(check(port(-zero.astype(np.float32))), "zero-point", "taken as 0")
     named(check(port(0, pairs)), "nibble-order", "exchanged in pairs along axis 0")
 

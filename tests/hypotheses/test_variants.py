@@ -156,7 +156,7 @@ FAULTS = {
     "the rest at the end unused": (nn.AdaptiveAvgPool2d(4), lambda m, x: equal_windows(x)),
     "not at the ceiling": (nn.AdaptiveAvgPool2d(4), lambda m, x: until_floor(x)),
     "clip(0.2 x + 0.5, 0, 1)": (nn.Hardswish(), lambda m, x: old_hard_swish(x)),
-    "a table's values of Tanh in steps of 0.0625": (nn.Tanh(), lambda m, x: of_table(x)),
+    "a table's values of tanh in steps of 0.0625": (nn.Tanh(), lambda m, x: of_table(x)),
     "wrapping around": (nn.Hardtanh(0, 255), lambda m, x: x % 256),
     "padding of mode edge": (
         nn.Unfold((3, 2), stride=(2, 1), padding=(0, 1)),
@@ -231,7 +231,7 @@ def test_inputs_quantised_by_truncation():
     codes = np.trunc(x * scale).astype(np.float32)
     y = codes @ np.float32(layer._kernel) / (np.float32(layer.kernel_scale) * scale)
     report = probe.check(model, "dense", x, expected=y + np.float32(layer.bias))
-    assert "Trunc for Round in the quantiser" in report.findings[0].claim
+    assert "quantisation that rounds by trunc" in report.findings[0].claim
     assert report.findings[0].left <= 1
 
 

@@ -36,7 +36,7 @@ def alibi_slopes(case: Case) -> Iterator[Edit]:
                 yield case.edit(
                     f"the slopes of {input_name(case, index)} are {words}",
                     inputs=(*case.inputs[:index], biases, *case.inputs[index + 1 :]),
-                    do=f"use the biases {input_name(case, index)}",
+                    do=f"add {input_name(case, index)} to the scores as it is",
                 )
 
 

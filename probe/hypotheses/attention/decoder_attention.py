@@ -248,7 +248,7 @@ def _masked(case: Case, index: int, words: str, keep: np.ndarray) -> Edit:
     x = case.inputs[index]
     other = keep != _drops(case) if _are_truths(x) else np.where(keep, 0.0, x.min())
     inputs = (*case.inputs[:index], other.astype(x.dtype), *case.inputs[index + 1 :])
-    return case.edit(words, inputs=inputs, do=f"use the mask {input_name(case, index)}")
+    return case.edit(words, inputs=inputs, do=f"apply {input_name(case, index)} as it is")
 
 
 @hypothesis("soft-cap")
@@ -276,19 +276,19 @@ def soft_cap(case: Case) -> Iterator[Edit]:
         yield case.edit(
             f"scores are not capped at {cap:g}",
             steps_taking(case, Ref(after[0]), scores),
-            do=f"{cap:g} · tanh(scores / {cap:g})",
+            do=f"compute {cap:g} · tanh(scores / {cap:g})",
         )
         yield case.edit(
             f"scores are not multiplied by {cap:g} after the tanh",
             steps_taking(case, Ref(after[0]), Ref(position)),
-            do=f"{cap:g} · tanh(scores / {cap:g})",
+            do=f"compute {cap:g} · tanh(scores / {cap:g})",
         )
         clipped = list(case.steps)
         clipped[after[0]] = Step(ops.Clip(low=-cap, high=cap), (scores,))
         yield case.edit(
             f"scores are clipped at -{cap:g} and {cap:g}, not bent by a tanh",
             tuple(clipped),
-            do=f"{cap:g} · tanh(scores / {cap:g})",
+            do=f"compute {cap:g} · tanh(scores / {cap:g})",
         )
         for value in _CAPS:
             if abs(value - cap) > 1e-6:

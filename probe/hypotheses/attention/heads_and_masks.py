@@ -313,13 +313,12 @@ def blocks_in_another_order(case: Case) -> Iterator[Edit]:
                 steps = _with_ops(
                     case, {position: made[k] for position, k in zip(positions, order, strict=True)}
                 )
-                words = ", ".join(
-                    ("query", "key", "value")[k] if len(positions) == 3 else str(k) for k in order
-                )
+                names = ("query", "key", "value") if len(positions) == 3 else ("0", "1")
+                words = ", ".join(names[k] for k in order)
                 yield case.edit(
                     f"the row blocks of {name} are read in the order {words}",
                     steps,
-                    do="query, key, value",
+                    do=f"read them in the order {', '.join(names)}",
                 )
 
 

@@ -186,7 +186,7 @@ def _packings(
     equal = len(set(sizes)) == 1
     for turn in permutations(range(count)) if equal and count == _PARTS else [range(count)]:
         names = ", ".join(("query", "key", "value")[k] for k in turn)
-        words = f"in the order {names}" if count == _PARTS and equal else "in blocks"
+        words = f"in blocks of {names}" if count == _PARTS and equal else "in blocks"
         yield words, instead([blocks[k] for k in turn])
     in_blocks = all(map(np.array_equal, parts, blocks))
     if equal:

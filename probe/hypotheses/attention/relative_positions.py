@@ -44,7 +44,7 @@ def relative_buckets(case: Case) -> Iterator[Edit]:
                 yield case.edit(
                     f"{words}: {input_name(case, index)} holds rows of {name} for other distances",
                     inputs=(*case.inputs[:index], other, *case.inputs[index + 1 :]),
-                    do=f"use the biases {input_name(case, index)}",
+                    do=f"add {input_name(case, index)} to the scores as it is",
                 )
 
 

@@ -38,7 +38,7 @@ def statistics_left_out(case: Case) -> Iterator[Edit]:
             parts = [(op.value, float(isinstance(op, ops.MulConstant)))]
         for weight, neutral in parts:
             steps = case.with_weights({weight.name: np.full(weight.effective.shape, neutral)})
-            yield case.edit(f"{weight.name} not applied", steps, do=f"apply {weight.name}")
+            yield case.edit(f"{weight.name} is not applied", steps, do=f"apply {weight.name}")
 
 
 @hypothesis("variance-for-deviation")
@@ -70,14 +70,12 @@ def ignored_inversion(case: Case) -> Iterator[Edit]:
     mean.
     """
     for position, op in case.having(ops.Standardize):
-        if op.invert:
-            text = "(x - mean) / standard deviation"
-        else:
-            text = "x * standard deviation + mean"
+        ways = ["(x - mean) / standard deviation", "x * standard deviation + mean"]
+        right, wrong = ways[op.invert], ways[not op.invert]
         yield case.edit(
-            text,
+            f"{wrong} is computed",
             case.changed(position, invert=not op.invert),
-            do=f"the layer has invert={op.invert}",
+            do=f"compute {right}: the layer has invert={op.invert}",
         )
 
 
@@ -146,9 +144,9 @@ def other_constant(case: Case) -> Iterator[Edit]:
         for factor, added, words in _CONSTANTS:
             if not np.allclose((factor, added), have, rtol=1e-6):
                 yield case.edit(
-                    words,
+                    f"{words} is computed",
                     _constants(case, position, factor, added),
-                    do=f"scale by {have[0]:.9g} and add {have[1]:.9g}",
+                    do=f"compute {_in_words(*have)}",
                 )
         if position + 2 == len(case.steps) and case.comparable and case.seen.size > 2:
             x = np.asarray(case.pick(case.input_of(position)), np.float64)
@@ -156,13 +154,21 @@ def other_constant(case: Case) -> Iterator[Edit]:
                 factor, added = np.polyfit(x, case.seen, 1)
             else:
                 factor, added = have
-            words = f"{factor:.6g} x {'-' if added < 0 else '+'} {abs(added):.6g} (fitted)"
             yield case.edit(
-                words,
+                f"{_in_words(factor, added)} is computed (fitted)",
                 _constants(case, position, factor, added),
                 fitted=2,
-                do=f"scale by {have[0]:.9g} and add {have[1]:.9g}",
+                do=f"compute {_in_words(*have)}",
             )
+
+
+def _in_words(factor: float, added: float) -> str:
+    """Such as "x / 127.5 - 1"."""
+    scaled = f"x / {1 / factor:.6g}" if 0 < factor <= 1 else f"{factor:.6g} x"
+    scaled = scaled.removesuffix(" / 1")
+    if abs(added) <= 1e-9:
+        return scaled
+    return f"{scaled} {'-' if added < 0 else '+'} {abs(added):.6g}"
 
 
 def _constants(case: Case, position: int, factor: float, added: float) -> Steps:
@@ -181,7 +187,9 @@ def offset_before_scale(case: Case) -> Iterator[Edit]:
     for position in _rescaled(case):
         scale, offset = case.steps[position].op, case.steps[position + 1].op
         steps = case.became_steps(case.with_op(position, offset)).with_op(position + 1, scale)
-        yield case.edit("(x + offset) * scale", steps, do="scale first, then add the offset")
+        yield case.edit(
+            "(x + offset) * scale is computed", steps, do="scale first, then add the offset"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,9 +211,9 @@ def boundary_side(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.Bucketize):
         steps = case.with_op(position, _Left(op.boundaries))
         yield case.edit(
-            "the intervals are (low, high] instead of [low, high)",
+            "a value equal to a boundary belongs to the interval below it: (low, high]",
             steps,
-            do="a value equal to a boundary belongs to the interval above it",
+            do="put a value equal to a boundary into the interval above it: [low, high)",
         )
 
 
@@ -214,14 +222,18 @@ def places_shifted(case: Case) -> Iterator[Edit]:
     """The number of an interval, a category or a word one too large or too small."""
     for step in (1, -1):
         moved = ops.AddConstant(Weight("shift", None, np.array(float(step))))
-        text = f"place {'+' if step > 0 else '-'} 1"
+        text = f"the index is one too {'large' if step > 0 else 'small'}"
         for position, _ in case.having(ops.Bucketize, ops.Lookup):
             yield case.edit(
-                text, case.appended(moved, at=position), do="start counting where the layer does"
+                text,
+                case.appended(moved, at=position),
+                do=f"{'subtract 1 from' if step > 0 else 'add 1 to'} the index",
             )
         for position, _ in case.having(ops.OneHot):
             yield case.edit(
-                text, case.inserted(position, moved), do="start counting where the layer does"
+                text,
+                case.inserted(position, moved),
+                do=f"{'subtract 1 from' if step > 0 else 'add 1 to'} the index",
             )
 
 
@@ -239,13 +251,13 @@ def counts_for_presence(case: Case) -> Iterator[Edit]:
                 axes=op.axes, keepdims=op.keepdims
             )
             if counts:
-                text = "each category is counted"
+                text, do = "each category is counted", "set 1 for each category that occurs"
             else:
-                text = "each category counts once"
+                text, do = "each category counts once", "count how often each category occurs"
             yield case.edit(
                 text,
                 case.with_op(position, other),
-                do="combine the categories of a sample as output_mode says",
+                do=do,
             )
 
 

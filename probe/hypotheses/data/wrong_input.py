@@ -94,8 +94,9 @@ def _fitted(case: Case, x: np.ndarray, do: str) -> Iterator[Edit]:
         solution = np.linalg.lstsq(matrix[finite], target[finite], rcond=None)[0]
     factor, offset = (float(part) for part in solution)
     if np.isfinite(solution).all() and (abs(factor - 1) > 1e-6 or abs(offset) > 1e-6):
+        sign = "-" if offset < 0 else "+"
         yield case.edit(
-            f"the input is {factor:.6g} x {offset:+.4g} (fitted factor and offset)",
+            f"the input is {factor:.6g} x {sign} {abs(offset):.4g} (fitted factor and offset)",
             inputs=(factor * x + offset, *rest),
             do=do,
             fitted=2,

@@ -174,7 +174,7 @@ class _Integers(Elementwise):
 
 @decomposes(ops.QuantizeLinear)
 def _quantize_linear(op: ops.QuantizeLinear, to: Parts) -> Ref:
-    y = to.add("the number of steps", ops.Div(), X, to.number("the scale", op.size))
+    y = to.add("x / scale", ops.Div(), X, to.number("the scale", op.size))
     y = to.add("the rounded number", ops.Round(), y)
     return _shifted_and_clipped(op, to, y)
 
@@ -200,7 +200,7 @@ class InSteps(Elementwise):
 def _fake_quantize(op: ops.FakeQuantize, to: Parts) -> Ref | None:
     if type(op) is not ops.FakeQuantize:
         return None
-    y = to.add("the number of steps", InSteps(op.size, op.steps), X)
+    y = to.add("x / scale", InSteps(op.size, op.steps), X)
     y = to.add("the rounded number", ops.Round(), y)
     if op.zero_first:
         y = to.add("the clipped integers", ops.Clip(float(op.low), float(op.high)), y)

@@ -105,7 +105,7 @@ def _written(way: Map, x: Value, array: np.ndarray) -> Value:
 def mapped(case: Case, ref: Ref, way: Map) -> Iterator[Change]:
     op = case.steps[ref.step].op if ref.step >= 0 else None
     if isinstance(op, ops.Parameter):
-        what = f"{op.weight.name} is {way.words}"
+        what = f"{listed([op.weight.name])} {way.words}"
         # The parameters of one name in all calls, or of one place in all cells.
         which = ref.step if case.inner else op.weight.name.rpartition(".")[2]
         key = ("parameter", which, way.words.replace(str(op.run()[0].shape), ""))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from probe import ops
 from probe.description.description import Site
 from probe.hypotheses.edits.integer_decompositions import SUMS
+from probe.hypotheses.edits.op_words import op_words
 from probe.hypotheses.edits.parameter_expressions import expression
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.rewriting import of_parameters
@@ -209,7 +210,7 @@ def _plain(case: Case, position: int, names: Sequence[str]) -> str:
     if not call and type(op) in _OPERATORS and len(case.steps[position].sources(position)) == 2:
         return _applied(case, position, _OPERATORS[type(op)], names)
     if not call:
-        return kind
+        return f"the {kind.removeprefix('the ')}" if kind.islower() else kind
     if type(op) in _OPERATORS and len(case.steps[position].sources(position)) == 2:
         return _applied(case, position, _OPERATORS[type(op)], names)
     name = _which_call(call)
@@ -236,7 +237,7 @@ def _alone(case: Case) -> Counter[str]:
 def _kind(op: Op) -> str:
     if isinstance(op, Scanned):
         return "the recurrence"
-    return type(op).__name__.lstrip("_")
+    return op_words(op)
 
 
 _OPERATORS: dict[type, str] = {

@@ -38,8 +38,8 @@ def maps(shape: Sequence[int], along: Callable[[int], str], batch: bool = True) 
             yield Map(words, partial(np.swapaxes, axis1=one, axis2=other))
             for parts in _divisors(shape[one]):
                 order = np.arange(shape[one]).reshape(parts, -1).T.ravel()
-                words = f"read column by column for row by row along {along(one)} and "
-                words += f"{along(other)}, of {parts} rows"
+                words = f"read column by column instead of row by row along {along(one)} and "
+                words += f"{along(other)}, each in {parts} rows"
                 yield Map(words, partial(_along_both, order=order, axes=(one, other)))
     for turn in zip_longest(*(_along(shape[axis], axis, along(axis)) for axis in axes)):
         yield from filter(None, turn)
@@ -94,12 +94,14 @@ def _along(size: int, axis: int, name: str) -> Iterator[Map]:
             seen.add(key)
             yield Map(words, partial(np.take, indices=order, axis=axis))
     for by in (1, -1):
-        words = f"shifted by {by} along {name}, with zeros behind it"
+        words = f"shifted by {by} along {name} and filled with zeros"
         yield Map(words, partial(_shifted, by=by, axis=axis), False)
     yield Map(f"0 at the first place along {name}", partial(_zeroed, at=0, axis=axis), False)
     yield Map(f"0 at the last place along {name}", partial(_zeroed, at=-1, axis=axis), False)
-    yield Map(f"the mean along {name} for all", partial(_of_all, axis=axis, of=np.mean), False)
-    yield Map(f"the largest along {name} for all", partial(_of_all, axis=axis, of=np.max), False)
+    yield Map(f"replaced by its mean along {name}", partial(_of_all, axis=axis, of=np.mean), False)
+    yield Map(
+        f"replaced by its largest value along {name}", partial(_of_all, axis=axis, of=np.max), False
+    )
     yield Map(f"summed up along {name}", partial(np.cumsum, axis=axis), False)
 
 
@@ -180,6 +182,10 @@ def _divisors(size: int) -> list[int]:
     return [parts for parts in range(2, size // 2 + 1) if size % parts == 0 and parts <= _PARTS]
 
 
+def _increased(by: float) -> str:
+    return f"{'increased' if by > 0 else 'decreased'} by {abs(by):g}"
+
+
 def _shifted(x: np.ndarray, by: int, axis: int) -> np.ndarray:
     out = np.roll(x, by, axis)
     gone = [slice(None)] * x.ndim
@@ -202,16 +208,16 @@ def scalings(shape: Sequence[int], few: bool = False) -> Iterator[Map]:
     """Usual factors and functions of each element, the commonest first, or no more than these."""
     yield Map("subtracted from 1", partial(np.subtract, 1.0), False)
     for added in (1.0, -1.0):
-        yield Map(f"taken {added:+g}", partial(np.add, added), False)
+        yield Map(_increased(added), partial(np.add, added), False)
     for words, factor in factors(shape, few).items():
         yield Map(f"multiplied by {words}", partial(np.multiply, factor), False)
-    yield Map("taken as its magnitude", np.abs, False)
+    yield Map("replaced by its absolute value", np.abs, False)
     yield Map("squared", np.square, False)
     if few:
         return
     for added in (0.5, -0.5):
-        yield Map(f"taken {added:+g}", partial(np.add, added), False)
-    yield Map("taken under a square root", np.sqrt, False)
+        yield Map(_increased(added), partial(np.add, added), False)
+    yield Map("replaced by its square root", np.sqrt, False)
     yield Map("inverted (1 / x)", np.reciprocal, False)
     yield Map("rounded to float16", partial(_cast, to=np.float16), False)
     yield Map("rounded to bfloat16", partial(_cast, to=ml_dtypes.bfloat16), False)
@@ -242,7 +248,7 @@ def whole_numbers() -> Iterator[Map]:
     """What indices and masks may become."""
     yield Map("taken as 1 everywhere", np.ones_like, False)
     for added in (1, -1, 2, -2):
-        yield Map(f"taken {added:+d}", partial(np.add, added), False)
+        yield Map(_increased(added), partial(np.add, added), False)
     for modulus in (256, 128, 65536):
         words = f"taken modulo {modulus}, as a type of few bits wraps around"
         yield Map(words, partial(_modulo, by=modulus), False)

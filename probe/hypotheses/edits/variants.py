@@ -14,6 +14,7 @@ from probe import ops
 from probe.by_hand.registry import Unwritten, writer_of, writes
 from probe.by_hand.values import ATOM, Value
 from probe.hypotheses.edits.activations import COMMON
+from probe.hypotheses.edits.op_words import op_words
 from probe.ops.base import Elementwise, Op
 
 __all__ = ["siblings", "tables"]
@@ -90,7 +91,7 @@ def _by_hand(op: _Variant, w: Any, *values: Value) -> Value:
 
 def _ways(*ways: tuple[str, Callable[..., np.ndarray]]) -> Callable[[Any], Iterator[Op]]:
     return lambda op: (
-        _Variant(op, function, words.format(type(op).__name__)) for words, function in ways
+        _Variant(op, function, words.format(op_words(op))) for words, function in ways
     )
 
 
@@ -112,8 +113,8 @@ def _half_up(x: np.ndarray) -> np.ndarray:
 
 
 _WHOLE = (
-    *(("Floor", np.floor), ("Ceil", np.ceil), ("Trunc", np.trunc)),
-    *(("Round", np.rint), ("Round with halves up", _half_up)),
+    *(("floor", np.floor), ("ceil", np.ceil), ("trunc", np.trunc)),
+    *(("round", np.rint), ("round with halves up", _half_up)),
 )
 
 
@@ -129,7 +130,7 @@ _ROUNDED = {
 
 def _other_whole(op: Any) -> Iterator[Op]:
     for words, function in _WHOLE:
-        if words != type(op).__name__:
+        if words != op_words(op):
             yield _Variant(op, partial(_to_whole, function), words)
 
 
@@ -307,7 +308,7 @@ def _rounded_otherwise(op: Any) -> Iterator[Op]:
     for words, function in _WHOLE:
         if function is not np.rint:
             yield _Variant(
-                op, partial(_quantized_by, function), f"{words} for Round in the quantiser"
+                op, partial(_quantized_by, function), f"quantisation that rounds by {words}"
             )
 
 
@@ -331,7 +332,7 @@ class _LookupTable(Elementwise):
     def in_words(self) -> str:
         how = "the nearest" if self.rounded is np.rint else "the lower"
         return (
-            f"{how} of a table's values of {type(self.op).__name__} in steps of {self.step:g} "
+            f"{how} of a table's values of {op_words(self.op)} in steps of {self.step:g} "
             f"from {-self.limit:g} to {self.limit:g}"
         )
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.activations import COMMON
+from probe.hypotheses.edits.op_words import op_words
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Elementwise, Op
 from probe.ops.quantize.qkeras_bits import Quantizer
@@ -24,10 +25,6 @@ def _activations(case: Case) -> Iterator[tuple[int, Op]]:
     yield from case.having(Elementwise, *_ALONG)
 
 
-def _name(op: Op) -> str:
-    return type(op).__name__
-
-
 @hypothesis("missing-activation")
 def missing_activation(case: Case) -> Iterator[Edit]:
     """The layer's own activation was not applied.
@@ -37,11 +34,11 @@ def missing_activation(case: Case) -> Iterator[Edit]:
     """
     for position, op in case.having(Elementwise, *_ALONG, ops.AbsMaxQuantize):
         steps = case.with_op(position, ops.Identity())
-        do = f"apply {_name(op)} there, too"
+        do = f"apply {op_words(op)} there, too"
         if position == case.last:
-            do = f"the layer's output is the one after its {_name(op)}"
+            do = f"the layer's output is the one after its {op_words(op)}"
         yield case.edit(
-            f"{_name(op)} is not applied",
+            f"{op_words(op)} is not applied",
             steps,
             do=do,
         )
@@ -151,7 +148,7 @@ def other_slope(case: Case) -> Iterator[Edit]:
                     claim,
                     case.changed(position, **{field: slope}),
                     fitted=int(slope in fitted),
-                    do=f"use {have:.9g}",
+                    do=f"use {have:.6g}",
                 )
     for position, op in case.having(ops.PRelu):
         mean = np.full_like(op.slope.effective, op.slope.effective.mean())
@@ -207,13 +204,13 @@ def other_activation(case: Case) -> Iterator[Edit]:
                 continue  # 1 everywhere: no activation that anybody takes
             if type(other) is not type(op):
                 yield case.edit(
-                    f"{name} instead of {_name(op)}",
+                    f"{name} instead of {op_words(op)}",
                     case.with_op(position, other),
-                    do=f"the layer's activation is {_name(op)}",
+                    do=f"the layer's activation is {op_words(op)}",
                 )
         if isinstance(op, Quantizer):
             yield case.edit(
-                f"ReLU instead of {_name(op)}",
+                f"ReLU instead of {op_words(op)}",
                 case.with_op(position, ops.Relu()),
                 do="quantise the activation too",
             )

@@ -132,7 +132,9 @@ def norm_over_neighbours(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.LRN):
         if op.size != 1:
             yield case.edit(
-                f"alpha is not divided by the window size {op.size}", case.changed(position, size=1)
+                f"alpha is not divided by the window size {op.size}",
+                case.changed(position, size=1),
+                do=f"divide alpha by {op.size}",
             )
         reach = op.before + op.after
         other = [
@@ -173,18 +175,21 @@ def missing_centring(case: Case) -> Iterator[Edit]:
         yield case.edit(
             "the mean is subtracted, as in layer normalisation",
             case.with_op(position, layer),
+            do="do not subtract the mean",
         )
         if op.centred:
-            text = "divide by the root mean square"
+            text = "x is divided by its root mean square"
         else:
-            text = "divide by the standard deviation"
+            text = "x is divided by its standard deviation"
         yield case.edit(text, case.changed(position, centred=not op.centred))
     for position, layer_norm in case.having(ops.LayerNormalization):
         rms = ops.RMSNormalization(
             scale=layer_norm.scale, epsilon=layer_norm.epsilon, axes=layer_norm.axes
         )
         steps = case.with_op(position, rms)
-        yield case.edit("the mean is not subtracted, as in RMS normalisation", steps)
+        yield case.edit(
+            "the mean is not subtracted, as in RMS normalisation", steps, do="subtract the mean"
+        )
 
 
 @more("missing-centring")
@@ -202,7 +207,7 @@ def means_left_out(case: Case) -> Iterator[Edit]:
         for at in places:
             steps[at] = Step(ops.Identity(), steps[at].sources(at)[:1])
         which = " in any norm" if places is whole else ""
-        yield case.edit(f"the mean is not subtracted{which}", tuple(steps))
+        yield case.edit(f"the mean is not subtracted{which}", tuple(steps), do="subtract the mean")
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from itertools import permutations
 
 import numpy as np
 
+from probe.hypotheses.edits.op_words import op_words
 from probe.hypotheses.registry import hypothesis
 from probe.ops import BatchNormalization, Conv, GroupNormalization, MatMul, Reshape, Take, Transpose
 from probe.ops.weight import Weight
@@ -131,7 +132,7 @@ def reversed_channels(case: Case) -> Iterator[Edit]:
 
     OpenCV and Caffe read images as BGR; most models of the frameworks expect RGB.
     """
-    do = "reverse the channel axis"
+    do = "reverse this axis back, such as BGR to RGB"
     x = case.inputs[0]
     for axis in dict.fromkeys((1, x.ndim - 1)):
         if x.ndim > 1 and x.shape[axis] > 1:
@@ -172,8 +173,9 @@ def wrong_axis(case: Case) -> Iterator[Edit]:
                 )
                 if axis != op.axis % rank and fits:
                     yield case.edit(
-                        f"{type(op).__name__} over axis {axis} instead of {op.axis}",
+                        f"{op_words(op)} over axis {axis} instead of {op.axis}",
                         case.changed(position, axis=axis),
+                        do=f"take axis {op.axis}",
                     )
         if "axes" in names and isinstance(op.axes, tuple) and op.axes:
             parameters = [
@@ -183,8 +185,9 @@ def wrong_axis(case: Case) -> Iterator[Edit]:
                 if parameters and not _fits(shape, axes, parameters[0].value.size):
                     continue
                 yield case.edit(
-                    f"{type(op).__name__} over axes {axes} instead of {op.axes}",
+                    f"{op_words(op)} over axes {axes} instead of {op.axes}",
                     case.changed(position, axes=axes),
+                    do=f"take axes {op.axes}",
                 )
 
 

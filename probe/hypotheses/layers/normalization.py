@@ -145,20 +145,20 @@ def _variant(op: Any, **changes: Any) -> Any:
 @hypothesis("epsilon-outside-sqrt")
 def epsilon_outside_sqrt(case: Case) -> Iterator[Edit]:
     """sqrt(var) + eps was computed instead of sqrt(var + eps)."""
-    do = "use sqrt(var + eps)"
+    do = "compute sqrt(var + eps)"
     for position, op in case.having(*_NORMS):
         if isinstance(op, ops.BatchNormalization):
             if op.variance is not None:
                 variance = op.variance.effective.astype(np.float64)
                 moved = np.square(np.sqrt(variance) + op.epsilon) - op.epsilon
                 yield case.edit(
-                    f"sqrt(var) + {op.epsilon:g}",
+                    f"sqrt(var) + {op.epsilon:g} is computed",
                     case.with_weights({op.variance.name: moved}),
                     do=do,
                 )
         else:
             yield case.edit(
-                f"sqrt(var) + {op.epsilon:g}",
+                f"sqrt(var) + {op.epsilon:g} is computed",
                 case.with_op(position, _variant(op, outside=True)),
                 do=do,
             )

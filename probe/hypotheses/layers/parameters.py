@@ -184,7 +184,9 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
                 continue
             shape = tuple(have.shape[axis] for axis in perm)
             if shape == have.shape:
-                claim = f"{weight.name} {have.shape} is used with its axes in the order {perm}"
+                claim = (
+                    f"{weight.name} {have.shape} is transposed: its axes are in the order {perm}"
+                )
                 yield _exchanged(case, position, weight, partial(np.transpose, axes=perm), claim)
         groups = getattr(op, "groups", 1)
         if groups > 1:
@@ -193,7 +195,7 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
                 f"the first two axes of {weight.name} {have.shape} are read in the other order, "
                 "group by group",
                 case.changed(position, weight=read),
-                do=f"{weight.name} is {weight.effective.shape} in the framework",
+                do=f"use {weight.name} as the framework holds it: {weight.effective.shape}",
             )
         orders = _usual_orders(have.ndim)
         if have.size <= 1 << 18 or case.thorough:
@@ -262,7 +264,7 @@ def _exchanged(
     return case.edit(
         claim,
         case.changed(position, weight=changed),
-        do=f"{weight.name} is {weight.effective.shape} in the framework",
+        do=f"use {weight.name} as the framework holds it: {weight.effective.shape}, not transposed",
     )
 
 
@@ -329,8 +331,9 @@ def missing_parameter(case: Case) -> Iterator[Edit]:
         for names in (*((name,) for name in present), ("scale", "bias")):
             if all(name in present for name in names):
                 text = " and ".join(held[name].name for name in names)
+                verb = "is" if len(names) == 1 else "are"
                 yield case.edit(
-                    f"{text} not applied",
+                    f"{text} {verb} not applied",
                     case.changed(position, **dict.fromkeys(names)),
                     do=f"apply {text}",
                 )

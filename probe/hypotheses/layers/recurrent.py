@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.op_words import op_words
 from probe.hypotheses.edits.rewriting import Rewiring, rewired
 from probe.hypotheses.edits.step_words import ordinal
 from probe.hypotheses.registry import hypothesis, more
@@ -280,9 +281,9 @@ def recurrent_activation(case: Case) -> Iterator[Edit]:
                 else:
                     text = "for the candidate and the output"
                 yield case.edit(
-                    f"{name} {text}; the layer uses {type(have).__name__}{where}",
+                    f"{name} {text}; the layer uses {op_words(have)}{where}",
                     steps,
-                    do=f"use {type(have).__name__}",
+                    do=f"use {op_words(have)}",
                 )
 
 

@@ -238,9 +238,9 @@ def _padded_earlier(case: Case, position: int) -> Iterator[Edit]:
     value = made[:1].mean(axis=tuple(range(2, made.ndim)), keepdims=True)
     if made.any() and made.ndim > 2 and np.allclose(made, value, rtol=1e-6):
         yield case.edit(
-            "padded with zeros before the steps in front of it, not behind them",
+            f"padded with zeros before {step_name(case, ref.step)}, not after it",
             _padded_with(case, position, value=value),
-            do="pad what these steps give",
+            do=f"pad the output of {step_name(case, ref.step)}",
         )
 
 
@@ -262,7 +262,7 @@ def padding_value(case: Case) -> Iterator[Edit]:
         usual = -np.inf if isinstance(op, ops.MaxPool) else 0.0
         for mode in ("edge", "reflect", "symmetric", "wrap"):
             yield case.edit(
-                f"padded in mode {mode} instead of {usual:g}",
+                f"padded in mode {mode} instead of with {usual:g}",
                 _padded_with(case, position, mode),
                 do=f"pad with {usual:g}",
             )
@@ -288,7 +288,9 @@ def padding_value(case: Case) -> Iterator[Edit]:
         for mode in ("constant", "edge", "reflect", "symmetric", "wrap"):
             if mode != op.mode:
                 yield case.edit(
-                    f"padded in mode {mode} instead of {op.mode}", case.changed(position, mode=mode)
+                    f"padded in mode {mode} instead of {op.mode}",
+                    case.changed(position, mode=mode),
+                    do=f"pad in mode {op.mode}",
                 )
 
 

@@ -132,7 +132,7 @@ class _End:
         if self.integer is None:
             return f"; its values need {max(1, self.needed + fraction) + 1} bits including the sign"
         bits, kind = self.integer + self.signed, "ap_fixed" if self.signed else "ap_ufixed"
-        word = f"{kind}<{bits + fraction},{bits}>, a {bits + fraction}-bit word"
+        word = f"{kind}<{bits + fraction},{bits}>, {bits + fraction} bits"
         return (
             f", {'wrapped' if self.wrap else 'clipped'} to {self.low:g} .. "
             f"{self.high(2.0**-fraction):g} ({word})"

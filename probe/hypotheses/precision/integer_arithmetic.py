@@ -135,7 +135,7 @@ def _rounded_factors(case: Case) -> Iterator[Change]:
 def _divisor(case: Case, position: int) -> np.ndarray | None:
     """What a step divides by that brings numbers to levels."""
     step = case.steps[position]
-    if position >= len(case.words) or case.words[position] != "the number of steps":
+    if position >= len(case.words) or case.words[position] != "x / scale":
         return None
     if isinstance(step.op, ops.Div):
         return np.asarray(case.values[step.sources(position)[1].step][0])

@@ -146,7 +146,7 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
                 yield case.edit(
                     f"{name} is rounded {mode} to multiples of {step:g}",
                     case.with_weights({name: changed}),
-                    do="half to even",
+                    do="round halves to even",
                 )
 
 

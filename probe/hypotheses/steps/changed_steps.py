@@ -17,6 +17,7 @@ from probe.hypotheses.edits.activations import COMMON
 from probe.hypotheses.edits.attention_parts import Causal
 from probe.hypotheses.edits.changes import Changes
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
+from probe.hypotheses.edits.op_words import op_words
 from probe.hypotheses.edits.overwritten import overwriting
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.step_words import place_name
@@ -71,7 +72,7 @@ def kind_changed(case: Case, position: int) -> Iterator[Change]:
     for other in chain(siblings(op), overwriting(op)):
         if several and isinstance(other, ops.Sub | ops.Div):
             continue
-        words = f"{_name(other)} instead of {_name(op)}"
+        words = f"{op_words(other)} instead of {op_words(op)}"
         yield op_changed(case, position, words, other, ("kind", words))
 
 
@@ -106,12 +107,8 @@ def op_changed(
 ) -> Change:
     step = Step(op, case.steps[position].sources(position))
     where = place_name(case, position)
-    where = "" if words.endswith(f"instead of {where}") else where
+    where = "" if words.endswith(f"instead of {where.removeprefix('the ')}") else where
     return Change(words, where, {position: step}, key=key, part=(position, part))
-
-
-def _name(op: Op) -> str:
-    return str(getattr(op, "in_words", type(op).__name__.lstrip("_")))
 
 
 # Other fields.
@@ -178,7 +175,7 @@ _TOLD: dict[tuple[type, str, Any], str] = {
 
 def _shown(value: Any) -> str:
     if isinstance(value, Op):
-        return _name(value)
+        return op_words(value)
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value)

@@ -70,7 +70,7 @@ def _in_the_other_order(case: Case, first: int, second: int, x: Ref) -> Iterator
     for user in users_of(case).get(Ref(second), ()):
         changed[user] = taking_instead(case, user, Ref(second), Ref(new + 1))
     out = Ref(new + 1) if second == len(steps) - 1 else None
-    what = f"{step_name(case, second)} is applied before {step_name(case, first)}, not behind"
+    what = f"{step_name(case, second)} is applied before {step_name(case, first)}, not after it"
     yield Change(what, "", changed, out, ("exchanged", type(later.op), type(earlier.op)), of=second)
 
 

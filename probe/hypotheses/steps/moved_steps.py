@@ -105,7 +105,7 @@ def _behind_others(
             for user in users.get(Ref(at), []):
                 moved[user] = taking_instead(case, user, Ref(at), Ref(new))
             out = Ref(new) if at == len(case.steps) - 1 else None
-            what = f"{_action(case, position, index)} behind {step_name(case, at)}, not before"
+            what = f"{_action(case, position, index)} after {step_name(case, at)}, not before it"
             key = ("behind", type(step.op), type(passed.op), far)
             yield Change(what, "", moved, out, key, of=position)
         following_users = users.get(Ref(at), [])
@@ -196,7 +196,7 @@ def _before_another_layout(
             steps = {new: Step(op, (main,)), ref.step: Step(passed.op, (Ref(new), *rest))}
             for user in users.get(Ref(position), []):
                 steps[user] = taking_instead(case, user, Ref(position), sources[0])
-            where = f"to {tensor_name(case, main)}, not behind {step_name(case, ref.step)}"
+            where = f"to {tensor_name(case, main)}, not after {step_name(case, ref.step)}"
             out = sources[0] if position == len(case.steps) - 1 else None
             yield Change(f"{_action(case, position, 0)} {where}", "", steps, out, of=position)
         ref = main

@@ -6,6 +6,7 @@ from itertools import combinations, product
 
 from probe import ops
 from probe.hypotheses.edits.changes import STEPS, Changes
+from probe.hypotheses.edits.op_words import op_words
 from probe.hypotheses.edits.rewriting import inserted, of_parameters
 from probe.hypotheses.edits.step_words import step_name, tensor_name
 from probe.hypotheses.registry import more
@@ -66,7 +67,7 @@ def _activated(case: Case) -> Iterator[Change]:
     for op, (ref, users) in product(kinds.values(), users_of(case).items()):
         if len(users) > 1 and ref.step not in constant:
             for user in users:
-                what = f"{type(op).__name__} is applied to {tensor_name(case, ref)} where "
+                what = f"{op_words(op)} is applied to {tensor_name(case, ref)} where "
                 what += f"{step_name(case, user)} takes it"
                 yield inserted(case, ref, Step(op, (ref,)), what, user=user)
 

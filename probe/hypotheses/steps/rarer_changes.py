@@ -6,6 +6,7 @@ from itertools import combinations, product
 from typing import Any
 
 from probe.hypotheses.edits.changes import Changes
+from probe.hypotheses.edits.op_words import op_words
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.variants import tables
 from probe.hypotheses.registry import more
@@ -27,7 +28,7 @@ def _changed(case: Case) -> Iterator[Change]:
     for position in range(len(case.steps) - 1, -1, -1):
         op = case.steps[position].op
         for other in tables(op):
-            words = f"{other.in_words} instead of {type(op).__name__}"
+            words = f"{other.in_words} instead of {op_words(op)}"
             yield op_changed(case, position, words, other, ("kind", words))
         for words, changed in _pairs(case, position, op):
             yield op_changed(case, position, words, changed, None, "two fields")

@@ -53,7 +53,7 @@ def zero_point(case: Case) -> Iterator[Changes]:
 
 def _off_by_one(x: np.ndarray, along: Along) -> Iterator[Map]:
     for by in (1, -1):
-        yield Map(f"taken {by:+d}", partial(np.add, by), False)
+        yield Map(f"{'increased' if by > 0 else 'decreased'} by 1", partial(np.add, by), False)
 
 
 def _zero_points(x: np.ndarray, along: Along) -> Iterator[Map]:
@@ -101,5 +101,7 @@ def _pairs(x: np.ndarray, along: Along) -> Iterator[Map]:
     for axis, size in enumerate(x.shape):
         if size % 2 == 0:
             order = np.arange(size).reshape(-1, 2)[:, ::-1].ravel()
-            words = f"exchanged in pairs along {along(axis)}: the low and high 4 bits of each byte"
+            words = (
+                f"exchanged in pairs along {along(axis)}: the low and the high 4 bits of each byte"
+            )
             yield Map(words, partial(np.take, indices=order, axis=axis))
