@@ -35,8 +35,7 @@ __all__ = ["reported"]
 def reported(
     call: Judgement, verdict: Verdict, options: Options, again: Callable[[Capture], Report]
 ) -> Report:
-    """The report of a call; ``again`` judges it anew where an output is asked for that was not
-    kept."""
+    """The report of a call; ``again`` judges it anew for an output that was not kept."""
     outputs = ByName(_given(call.outputs))
     report = partial(
         Report,
@@ -66,7 +65,6 @@ def reported(
             return _with_exporter(undescribed, call)
         return undescribed
     agree = verdict.word == "agree"
-    yours = call.results.get("expected")
     mistake = _mistake(call, options) if verdict.word == "diverge" else None
     tied = mistake is not None and any(finding.tie for finding in mistake.findings)
     sharp = options.detail and agree and options.tolerance is None and not layer.composed
@@ -86,7 +84,7 @@ def reported(
         input_axes=described.input_axes,
         output_axes=described.output_axes,
         output_names=described.output_names,
-        known=None if yours is None else yours.party.known,
+        known=_known(call),
         blind=blind_spots(*computed) if options.detail and (agree or tied) else (),
         visible=None if visible is None else visible.change,
         sensitivity=sensitivity(*computed, visible) if sharp else None,
@@ -95,6 +93,12 @@ def reported(
         ask="" if mistake is None else mistake.ask,
         held=_held(call, options) if options.detail else {},
     )
+
+
+def _known(call: Judgement) -> np.ndarray | None:
+    """Which of the values that were given are known."""
+    yours = call.results.get("expected")
+    return yours.party.known if yours is not None else None
 
 
 def _weights(steps: tuple[Step, ...]) -> dict[str, Weight]:

@@ -59,13 +59,18 @@ def _numbers_exchanged(case: Case) -> Iterator[Change]:
                 if value.size == 1 and len(users_of(case).get(ref, ())) == 1:
                     groups.setdefault(kind, []).append((ref, float(value.item()), sign))
     for group in groups.values():
-        for (one, first, left), (other, second, right) in islice(combinations(group, 2), _PAIRS):
+        for (former, first, left), (latter, second, right) in islice(
+            combinations(group, 2), _PAIRS
+        ):
             if left * first != right * second:
                 steps = {
                     ref.step: Step(ops.Constant(np.full(shape_of(case, ref), number)), ())
-                    for ref, number in ((one, left * right * second), (other, left * right * first))
+                    for ref, number in (
+                        (former, left * right * second),
+                        (latter, left * right * first),
+                    )
                 }
-                names = [step_name(case, users_of(case)[ref][0]) for ref in (one, other)]
+                names = [step_name(case, users_of(case)[ref][0]) for ref in (former, latter)]
                 what = f"{left * first:g} and {right * second:g} are exchanged in {joined(names)}"
                 yield Change(what, "", steps)
 
