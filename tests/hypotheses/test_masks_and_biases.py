@@ -13,6 +13,7 @@ import probe
 from probe import ops
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.attention.heads_and_masks import _masks_of_other_kinds
+from probe.hypotheses.edits.mapped_tensors import rearranged
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case
 
@@ -217,3 +218,21 @@ def test_an_inverted_mask_may_hide_every_position_of_a_query(kind, rows, hidden,
         False: ["nan"],
         True: ["nan", "mean"],
     }[hidden]
+
+
+def test_a_map_that_leaves_nothing_of_a_mask_is_said_to_ignore_it():
+    mask = np.array(
+        [[True, True, True, True, False, False], [True, True, True, False, True, False]]
+    )
+    x = drawn(2, 6)
+    steps = (
+        Step(ops.Cast("float64"), (Ref(-1, 1),)),
+        Step(ops.Mul(), (Ref(-1), Ref(0))),
+        Step(ops.ReduceSum((1,), False), (Ref(1),)),
+    )
+    values = recompute(steps, (x, mask))
+    case = Case(steps, (x, mask), values, values[-1][0])
+    words = [change.what for change in rearranged(case)]
+    assert "input 1 is taken as 1 everywhere" in words
+    assert not any("input 1" in each and "the first of 2 blocks" in each for each in words)
+    assert any("input 1" in each and "in turn" in each for each in words)

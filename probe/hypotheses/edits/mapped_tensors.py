@@ -131,7 +131,7 @@ def scaled(case: Case, few: int | None = None) -> Iterator[Change]:
     for ref in tensors_of(case) if not case.inner else ():
         x = ref.of(case.inputs, case.values)
         some = scalings(x.shape) if x.dtype.kind == "f" else iter(())
-        if ((x == 0) | (x == 1)).all():  # a mask is inverted by 1 - x
+        if _is_mask(x):  # it is inverted by 1 - x
             some = chain(scalings(x.shape), whole_numbers())
         elif x.dtype.kind != "f" or (x.size > 1 and np.array_equal(x, np.rint(x))):
             some = chain(whole_numbers(), some)
@@ -139,6 +139,19 @@ def scaled(case: Case, few: int | None = None) -> Iterator[Change]:
     if case.region is not None and each:  # of a large layer there is no time for all tensors
         yield from islice(each[0], few)
     yield from in_turn(each, few)
+
+
+def _is_mask(x: np.ndarray) -> bool:
+    return bool(((x == 0) | (x == 1)).all())
+
+
+def _ignoring(way: Map, x: np.ndarray) -> Map:
+    """A map of a mask; where it leaves one number in all places, in these words."""
+    made = np.asarray(way.function(x))
+    if made.shape != x.shape or (made != made.flat[0]).any():
+        return way
+    fill = made.flat[0]
+    return Map(f"taken as {int(fill)} everywhere", partial(np.full_like, fill_value=fill), False)
 
 
 def extra(case: Case, few: int | None = None) -> Iterator[Change]:
@@ -155,6 +168,8 @@ def rearranged(case: Case, few: int | None = None) -> Iterator[Change]:
     for ref in tensors_of(case, moved=True):
         x = ref.of(case.inputs, case.values)
         some = maps(x.shape, partial(axis_name, case, ref), batched(case, ref))
+        if _is_mask(x):
+            some = (_ignoring(way, x) for way in some)
         whole = _all_mapped(case, ref, some if x.size > 1 else ())
         each.append(chain(whole, _along_another_axis(case, ref)))
     yield from in_turn(each, few)
