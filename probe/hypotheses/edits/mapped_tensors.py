@@ -147,8 +147,11 @@ def _is_mask(x: np.ndarray) -> bool:
 
 def _ignoring(way: Map, x: np.ndarray) -> Map:
     """A map of a mask; where it leaves one number in all places, in these words."""
-    made = np.asarray(way.function(x))
-    if made.shape != x.shape or (made != made.flat[0]).any():
+    try:
+        made = np.asarray(way.function(x))
+    except (IndexError, ValueError):  # as where it is tried
+        return way
+    if made.shape != x.shape or not made.size or (made != made.flat[0]).any():
         return way
     fill = made.flat[0]
     return Map(f"taken as {int(fill)} everywhere", partial(np.full_like, fill_value=fill), False)
