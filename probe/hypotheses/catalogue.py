@@ -69,6 +69,7 @@ from probe.hypotheses.steps import (
     moved_steps,
     other_operands,
     overwritten_buffers,
+    packed_parts,
     rarer_changes,
     repeated_changes,
     residual_blocks,
@@ -150,6 +151,7 @@ AT_ONE_STEP = (single_changes,)
 """What has an amount of work of its own after these, in large layers, where they are cut short."""
 OF_PATTERNS = (
     sibling_options,
+    packed_parts,
     overwritten_buffers,
     computed_tables,
     scaled_rotation,

@@ -184,8 +184,10 @@ def _packings(
     through_all = np.arange(width)
     blocks = np.split(through_all, np.cumsum(sizes)[:-1])
     equal = len(set(sizes)) == 1
+    attends = any(case.having(ops.Attention, ops.Softmax))
+    part_names = ("query", "key", "value") if attends else ("1", "2", "3")
     for turn in permutations(range(count)) if equal and count == _PARTS else [range(count)]:
-        names = ", ".join(("query", "key", "value")[k] for k in turn)
+        names = ", ".join(part_names[k] for k in turn)
         words = f"in blocks of {names}" if count == _PARTS and equal else "in blocks"
         yield words, instead([blocks[k] for k in turn])
     in_blocks = all(map(np.array_equal, parts, blocks))
