@@ -11,20 +11,20 @@ from itertools import chain
 
 import numpy as np
 
+from probe.diagnosis.on_other_inputs import different
 from probe.diagnosis.reproducing import edits_of
 from probe.diagnosis.scoring import Scored, View, freedom, on_the_whole, score, slugs_of
 from probe.errors import ProbeError, our_fault
-from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses import PATTERNS, REGISTERED, SINGLE_CHANGES, Hypothesis
+from probe.hypotheses import IN_LOOPS, PATTERNS, REGISTERED, SINGLE_CHANGES, Hypothesis
 from probe.hypotheses.edits.changes import readings
-from probe.hypotheses.edits.grouped_changes import made_together
+from probe.hypotheses.edits.grouped_changes import changed_steps, made_together
+from probe.hypotheses.edits.loops import in_one_pass
 from probe.ops import Recurrence
 from probe.trial.budget import Budget
 from probe.trial.case import Case
 from probe.trial.edit import Edit
 from probe.trial.fit import Sample, difference_of, sample
 from probe.trial.prices import CANDIDATE
-from probe.trial.refusals import refused
 
 __all__ = [
     "MistakeSearch",
@@ -71,11 +71,12 @@ it, and the share of what is left of that which each kind of them has."""
 _FOR_PATTERNS = 0.1
 """How much changes at all places of a pattern, tables and operands from anywhere may take beside
 the budget, as a share of it."""
+_FOR_LOOPS, _TURN_OF_LOOPS = 0.5, 0.3
+"""How much changes in every pass of a loop may take beside the budget, as a share of it, where the
+model's code runs one step by step; and the share of what is left of that which each kind has."""
 _KEPT_FOR_WEIGHTS = 0.25
 """What is tried before it leaves it this share in a recurrence, where every change runs all its
 steps."""
-_COMPARED = 12
-"""How many explanations are compared on other inputs."""
 _CONFIRMED, _LATE = 6, 3
 """How many mistakes the whole batch confirms, and how many are held against it when the budget is
 used up."""
@@ -99,6 +100,11 @@ class MistakeSearch:
     """What went wrong with us in the search for a mistake, by its slug."""
     misses: list[Scored] = field(default_factory=list)
     """Of what is tried last those that bring the layer nearest to what was observed."""
+
+    def count(self, hypothesis: Hypothesis) -> None:
+        """Counts something that is tried for a mistake."""
+        self.tried += 1
+        self.causes.add(hypothesis.slug)
 
     def edits(self, hypothesis: Hypothesis, case: Case) -> Iterator[Edit]:
         """What a mistake would change; an error of ours ends that mistake's part of the search
@@ -136,8 +142,10 @@ def try_all(
         alone = enumerate(search.edits(hypothesis, where.case))
         for index, edit in chain(alone, in_all_layers(where, search, tried, few)):
             yield
-            search.tried += 1
-            search.causes.add(hypothesis.slug)
+            if where.case.calls and in_one_pass(where.case, changed_steps(where.case, edit)):
+                tried.append((edit, True))
+                continue
+            search.count(hypothesis)
             if search.progress is not None:
                 search.progress(hypothesis.slug)
             edit = replace(edit, as_healthy=edit.as_healthy or view.as_healthy)
@@ -203,6 +211,10 @@ def try_last(search: MistakeSearch) -> list[Scored]:
         view = search.part
     pairs = _PAIRS[search.large] * budget.work
     case = replace(view.case, allowed=view.allowed)
+    with budget.beside(_FOR_LOOPS * budget.work):
+        found = _tried(case, view, search, _in_loops(), _TURN_OF_LOOPS, 0.0)
+    if found:
+        return found
     with budget.part(_SHARE if alone else _SHARE_OF_BLOCK, leaving=pairs):
         turn = _TURN_OF_LARGE if search.large else _TURN
         kept = _KEPT_FOR_WEIGHTS * budget.left if slow else 0.0
@@ -233,6 +245,11 @@ def _patterns() -> _Numbered:
     return list(enumerate(PATTERNS, len(REGISTERED) + len(SINGLE_CHANGES)))
 
 
+def _in_loops() -> _Numbered:
+    before = len(REGISTERED) + len(SINGLE_CHANGES) + len(PATTERNS)
+    return list(enumerate(IN_LOOPS, before))
+
+
 def _tried(
     case: Case, view: View, search: MistakeSearch, hypotheses: _Numbered, turn: float, kept: float
 ) -> list[Scored]:
@@ -257,8 +274,7 @@ def _tried(
         candidates, began = list[Scored](), budget.used
         with budget.part(_TURN_OF_WEIGHTS if weights else turn, leaving=kept):
             for index, edit in enumerate(search.edits(hypothesis, case)):
-                search.tried += 1
-                search.causes.add(hypothesis.slug)
+                search.count(hypothesis)
                 edit = replace(edit, as_healthy=edit.as_healthy or view.as_healthy)
                 budget.charge(CANDIDATE)
                 scored = score(view, edit, Scored(hypothesis, edit, order, index), some, difference)
@@ -273,41 +289,9 @@ def _tried(
                 if not budget.spend():
                     break
         if any(scored.edit.short for scored in candidates):
-            return _different(view.case, candidates)
+            return different(view.case, candidates)
         vague = vague or candidates
     return vague
-
-
-def _different(case: Case, candidates: Sequence[Scored]) -> list[Scored]:
-    """Without those that give on other inputs, too, what one before gives: the same layer in other
-    words."""
-    rng = np.random.default_rng(0)
-    inputs = list(case.inputs)
-    for index, x in enumerate(inputs):
-        if x.dtype.kind == "f":
-            noise = rng.normal(scale=x.std() or 1.0, size=x.shape)
-            inputs[index] = (x + noise).astype(x.dtype)
-    kept: list[Scored] = []
-    seen_outputs: list[np.ndarray] = []
-    for candidate in candidates[:_COMPARED]:
-        if candidate.edit.inputs is not case.inputs or len(candidates) == 1:
-            kept.append(candidate)
-            continue
-        try:
-            values = recompute(candidate.edit.steps, inputs, ran=case.budget.ran)
-            y = np.asarray(values[-1][0])
-        except Exception as error:
-            refused(error)
-            kept.append(candidate)
-            continue
-        alike = (
-            other.shape == y.shape and np.allclose(other, y, equal_nan=True)
-            for other in seen_outputs
-        )
-        if not any(alike):
-            kept.append(candidate)
-            seen_outputs.append(y)
-    return kept
 
 
 def _as_edited(scored: Scored, part: Case, whole: View) -> Scored | None:

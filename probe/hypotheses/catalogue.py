@@ -62,6 +62,7 @@ from probe.hypotheses.steps import (
     blocks,
     changed_steps,
     changed_tensors,
+    changes_in_loops,
     computed_tables,
     data_flow,
     exchanged_steps,
@@ -84,10 +85,12 @@ __all__ = [
     "AT_ONE_STEP",
     "CAUSES",
     "COMMON",
+    "IN_LOOPS",
     "OF_PATTERNS",
     "PATTERNS",
     "REGISTERED",
     "SINGLE_CHANGES",
+    "WRITTEN_OUT",
 ]
 
 COMMON = (
@@ -149,6 +152,8 @@ ANY_STEP = (
 """What is tried only where none of these reproduces the values."""
 AT_ONE_STEP = (single_changes,)
 """What has an amount of work of its own after these, in large layers, where they are cut short."""
+WRITTEN_OUT = (changes_in_loops,)
+"""What has an amount of work of its own before these, where the code runs a loop step by step."""
 OF_PATTERNS = (
     sibling_options,
     packed_parts,
@@ -175,5 +180,7 @@ SINGLE_CHANGES = tuple(replace(mistake, last=True) for mistake in _of(*AT_ONE_ST
 """The mistakes of AT_ONE_STEP."""
 PATTERNS = tuple(replace(mistake, last=True) for mistake in _of(*OF_PATTERNS))
 """The mistakes of OF_PATTERNS."""
+IN_LOOPS = tuple(replace(mistake, last=True) for mistake in _of(*WRITTEN_OUT))
+"""The mistakes of WRITTEN_OUT."""
 CAUSES = {mistake.slug: mistake for mistake in (*REGISTERED, *PATTERNS) if mistake.explains}
 """The one of each slug whose text explains it."""

@@ -4,8 +4,8 @@ from importlib import import_module
 from pkgutil import walk_packages
 
 from probe import hypotheses
-from probe.hypotheses import CAUSES, PATTERNS, REGISTERED, Hypothesis
-from probe.hypotheses.catalogue import ANY_STEP, AT_ONE_STEP, COMMON, OF_PATTERNS
+from probe.hypotheses import CAUSES, IN_LOOPS, PATTERNS, REGISTERED, Hypothesis
+from probe.hypotheses.catalogue import ANY_STEP, AT_ONE_STEP, COMMON, OF_PATTERNS, WRITTEN_OUT
 
 
 def test_every_module_that_defines_mistakes_is_in_the_table_once():
@@ -15,7 +15,8 @@ def test_every_module_that_defines_mistakes_is_in_the_table_once():
         own = (one for one in values if isinstance(one, Hypothesis))
         if any(one.function.__module__ == found.name for one in own):
             defining.add(found.name)
-    listed = [module.__name__ for module in (*COMMON, *ANY_STEP, *AT_ONE_STEP, *OF_PATTERNS)]
+    tables = (*COMMON, *ANY_STEP, *AT_ONE_STEP, *OF_PATTERNS, *WRITTEN_OUT)
+    listed = [module.__name__ for module in tables]
     assert sorted(listed) == sorted(defining)
 
 
@@ -27,6 +28,6 @@ def test_what_is_tried_at_any_step_comes_behind_all_others():
 
 
 def test_one_function_explains_a_cause():
-    every = (*REGISTERED, *PATTERNS)
+    every = (*REGISTERED, *PATTERNS, *IN_LOOPS)
     explaining = [mistake.slug for mistake in every if mistake.explains]
     assert explaining == list(CAUSES)

@@ -13,6 +13,7 @@ from probe.by_hand.values import Value
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.edits.cells_by_hand import scanned_by_hand
 from probe.hypotheses.edits.grouped_changes import shared
+from probe.hypotheses.edits.loops import in_one_pass
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
 from probe.ops.base import Arrays, Op
@@ -40,6 +41,8 @@ class Changes(NamedTuple):
     only_new: bool = False
     """Whether those that another mistake made, too, are left out, and those that only come near to
     what was observed."""
+    every_pass: bool = False
+    """Whether they are of loops: of others none is of one pass of a loop alone."""
 
     def readings(self, case: Case) -> Iterator[tuple[Case, bool]]:
         """The readings, and whether it is the one by what ops are made of, behind others."""
@@ -61,7 +64,10 @@ class Changes(NamedTuple):
             made = filterfalse(without, made)
         if inner and reading.words:
             made = (change for change in made if _within(reading, change))
-        return shared(made, tried_on)
+        changes = shared(made, tried_on)
+        if self.every_pass or not tried_on.calls:
+            return changes
+        return (change for change in changes if not in_one_pass(tried_on, change.steps))
 
 
 def _within(case: Case, change: Change) -> bool:

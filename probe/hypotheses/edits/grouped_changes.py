@@ -17,6 +17,7 @@ __all__ = [
     "all_and_each",
     "all_of",
     "at_patterns",
+    "changed_steps",
     "in_turn",
     "made_together",
     "of_one_pattern",
@@ -163,19 +164,21 @@ def _anywhere(case: Case, claim: str, call: str) -> str:
     return without_layer_number(claim)
 
 
+def changed_steps(case: Case, edit: Edit) -> list[int]:
+    """The steps of which an edit changes the ops or what they take; none where it adds others."""
+    if len(edit.steps) != len(case.steps) or edit.inputs is not case.inputs or edit.fitted:
+        return []
+    return [at for at, step in enumerate(case.steps) if edit.steps[at] is not step]
+
+
 def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Edit]:
     """Edits of steps in one call, each with whether it is likely, made in all calls alike where one
     is: what is done wrong in one layer of a network is done wrong in all."""
-    count = len(case.steps)
     held: dict[tuple[type, ...], dict[int, list[tuple[Edit, bool, list[int]]]]] = {}
     for edit, likely in edits if case.calls else ():
-        if len(edit.steps) == count and edit.inputs is case.inputs and not edit.fitted:
-            changed = [at for at in range(count) if edit.steps[at] is not case.steps[at]]
+        if changed := changed_steps(case, edit):
             kinds = tuple(type(case.steps[at].op) for at in changed)
-            if changed:
-                held.setdefault(kinds, {}).setdefault(changed[0], []).append(
-                    (edit, likely, changed)
-                )
+            held.setdefault(kinds, {}).setdefault(changed[0], []).append((edit, likely, changed))
     for found in held.values():
         places, seen = list(found), set[tuple[int, ...]]()
         for some in _alike(case, places):

@@ -1,7 +1,7 @@
 """The tensors of a flow, and a map of one of them as a change of the layer. Nothing is registered
 here, so that importing it leaves the order in which mistakes are tried."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -165,12 +165,14 @@ def extra(case: Case, few: int | None = None) -> Iterator[Change]:
             yield inserted(case, ref, Step(op, (ref,)), what)
 
 
-def rearranged(case: Case, few: int | None = None) -> Iterator[Change]:
+def rearranged(
+    case: Case, few: int | None = None, ways: Callable[..., Iterator[Map]] = maps
+) -> Iterator[Change]:
     """The commonest maps of all tensors, then others, or ``few`` of each."""
     each: list[Iterator[Change]] = []
     for ref in tensors_of(case, moved=True):
         x = ref.of(case.inputs, case.values)
-        some = maps(x.shape, partial(axis_name, case, ref), batched(case, ref))
+        some = ways(x.shape, partial(axis_name, case, ref), batched(case, ref))
         if _is_mask(x):
             some = (_ignoring(way, x) for way in some)
         whole = _all_mapped(case, ref, some if x.size > 1 else ())

@@ -87,6 +87,8 @@ def _of_module(case: Case, ref: Ref) -> str:
 
 def input_name(case: Case, index: int) -> str:
     """An input of the layer, by the name that the layer itself has for it."""
+    if case.inner and case.calls:
+        return case.input_names[index] if case.input_names else ""
     if len(case.inputs) == 1:
         return "the input"
     if index < len(case.input_names) and case.input_names[index]:
@@ -136,8 +138,9 @@ def _step_names(case: Case) -> list[str]:
     names = list(plain)
     for more in (_module_of, _line_of):
         counts = Counter(names)
+        always = more is _module_of or (case.inner and bool(case.calls))
         names = [
-            _with(name, more(case, position)) if counts[name] > 1 or more is _module_of else name
+            _with(name, more(case, position)) if counts[name] > 1 or always else name
             for position, name in enumerate(names)
         ]
     return _numbered(case, names)

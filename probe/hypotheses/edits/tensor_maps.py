@@ -13,7 +13,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-__all__ = ["Map", "factors", "maps", "scalings", "whole_numbers"]
+__all__ = ["Map", "factors", "maps", "scalings", "transposed", "whole_numbers"]
 
 
 class Map(NamedTuple):
@@ -34,8 +34,7 @@ def maps(shape: Sequence[int], along: Callable[[int], str], batch: bool = True) 
         yield Map(f"reversed along {along(axis)}", partial(np.flip, axis=axis))
     for one, other in combinations(axes, 2):
         if shape[one] == shape[other]:
-            words = f"transposed: {along(one)} and {along(other)} are exchanged"
-            yield Map(words, partial(np.swapaxes, axis1=one, axis2=other))
+            yield _transposed(one, other, along)
             for parts in _divisors(shape[one]):
                 order = np.arange(shape[one]).reshape(parts, -1).T.ravel()
                 words = f"read column by column instead of row by row along {along(one)} and "
@@ -50,6 +49,18 @@ def maps(shape: Sequence[int], along: Callable[[int], str], batch: bool = True) 
         for by in (1, -1):
             words = f"rolled by {by} along {along(one)} and {along(other)}"
             yield Map(words, partial(np.roll, shift=(by, by), axis=(one, other)))
+
+
+def transposed(shape: Sequence[int], along: Callable[[int], str], batch: bool) -> Iterator[Map]:
+    """Two axes of one size exchanged."""
+    for first, second in combinations(range(int(batch), len(shape)), 2):
+        if shape[first] == shape[second] > 1:
+            yield _transposed(first, second, along)
+
+
+def _transposed(first: int, second: int, along: Callable[[int], str]) -> Map:
+    words = f"transposed: {along(first)} and {along(second)} are exchanged"
+    return Map(words, partial(np.swapaxes, axis1=first, axis2=second))
 
 
 def _along_both(x: np.ndarray, order: np.ndarray, axes: Sequence[int]) -> np.ndarray:

@@ -130,7 +130,7 @@ def _unused(case: Case) -> set[int]:
             seen.add(ref)
             sources = case.steps[ref.step].sources(ref.step)
             several = isinstance(case.steps[ref.step].op, Outputs) and len(sources) > 1
-            line += [sources[ref.index]] if several else sources
+            line += [sources[ref.index]] if several and not case.inner else sources
     used = {ref.step for ref in seen}
     return {at for at, step in enumerate(case.steps) if at not in used and step.sources(at)}
 

@@ -1,7 +1,7 @@
 """Operands from elsewhere in a block: any tensor of the shape, also one that is computed later or
 for another output, an activation on one operand alone, operands exchanged between two sums."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, product
 
 from probe import ops
@@ -16,7 +16,7 @@ from probe.ops.step import Ref, Step, weights_of
 from probe.trial.case import Case, shape_of, users_of
 from probe.trial.change import Change
 
-__all__: list[str] = []
+__all__ = ["own_activations", "taken_later"]
 
 _JOINING = (ops.Add, ops.Sub, ops.Mul, ops.Concat)
 
@@ -57,14 +57,28 @@ def activation_of_operand(case: Case) -> Iterator[Changes]:
     yield Changes(_activated, "extra-step", STEPS)
 
 
-def _activated(case: Case) -> Iterator[Change]:
+def own_activations(case: Case) -> Iterator[Change]:
+    """Each function of single elements that the steps have on every other tensor of them."""
+    constant = of_parameters(case)
+    for op, ref in product(_kinds(case), users_of(case)):
+        if ref.step not in constant:
+            what = f"{type(op).__name__} is applied to {tensor_name(case, ref)}"
+            yield inserted(case, ref, Step(op, (ref,)), what)
+
+
+def _kinds(case: Case) -> Iterable[Op]:
+    """ReLU and the functions of single elements that the steps have."""
     kinds: dict[object, Op] = {ops.Relu: ops.Relu()}
     for step in case.steps:
         if isinstance(step.op, Elementwise) and not isinstance(step.op, Rearrangement):
             if not weights_of((step,)) and not step.op.quantizes:
                 kinds.setdefault(type(step.op), step.op)
+    return kinds.values()
+
+
+def _activated(case: Case) -> Iterator[Change]:
     constant = of_parameters(case)
-    for op, (ref, users) in product(kinds.values(), users_of(case).items()):
+    for op, (ref, users) in product(_kinds(case), users_of(case).items()):
         if len(users) > 1 and ref.step not in constant:
             for user in users:
                 what = f"{op_words(op)} is applied to {tensor_name(case, ref)} where "
@@ -94,6 +108,29 @@ def _any_taken(case: Case) -> Iterator[Change]:
             for ref in others:
                 if ref != taken:
                     yield from _taken(case, position, index, ref)
+
+
+def taken_later(case: Case) -> Iterator[Change]:
+    """An input of a pass as an operand after the steps that make another tensor of it, in place of
+    before them."""
+    for ref, users in users_of(case).items():
+        if ref.step >= 0:
+            continue
+        made = _made_of(case, ref)
+        for position, at in product(users, made):
+            alike = at >= position and shape_of(case, Ref(at)) == shape_of(case, ref)
+            index = case.steps[position].sources(position).index(ref)
+            if alike and not isinstance(case.steps[position].op, Outputs):
+                yield from _taken(case, position, index, Ref(at))
+
+
+def _made_of(case: Case, ref: Ref) -> list[int]:
+    """The steps that give one tensor, which is made of this one among others."""
+    found = {ref}
+    for at, step in enumerate(case.steps):
+        if not found.isdisjoint(step.sources(at)) and len(case.values[at]) == 1:
+            found.add(Ref(at))
+    return sorted(made.step for made in found - {ref})
 
 
 def _taken(case: Case, position: int, index: int, ref: Ref) -> Iterator[Change]:

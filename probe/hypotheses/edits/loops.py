@@ -1,0 +1,208 @@
+"""Loops that a model's code runs step by step, such as recurrences written out in ``forward``."""
+
+import re
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+
+from probe.ops.step import Ref
+from probe.trial.case import Case, once, shape_of, users_of
+
+__all__ = ["Loop", "in_one_pass", "loops", "without_count"]
+
+_LEAST_PASSES, _LEAST_STEPS = 3, 3
+"""How many passes, and of how many steps, are a loop."""
+_COUNTED = re.compile(r"[:_]\d+$")
+"""What tells the calls of one module or function apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """Steps that stand several times behind one another."""
+
+    case: Case
+    start: int
+    size: int
+    """How many steps a pass has."""
+    passes: int
+    part: Mapping[int, Mapping[int, int]]
+    """The first pass (-1) and the last (``passes``) where they lack some of the steps, such as what
+    a state of zeros makes 0 and what nothing takes: the positions of those that they have."""
+    inputs: tuple[tuple[Ref, ...], ...]
+    """What a pass takes from outside of it: of each tensor which one it is in every whole pass."""
+    given: tuple[tuple[int, int], ...]
+    """What it gives: the step within it, and as which of the inputs the next pass takes that; -1:
+    what follows the loop takes it."""
+
+    @property
+    def numbers(self) -> list[int]:
+        """The passes."""
+        return sorted({*range(self.passes), *self.part})
+
+    def at(self, number: int, place: int) -> int | None:
+        """The position of a step of a pass; None where that pass lacks it."""
+        if number in self.part:
+            return self.part[number].get(place)
+        return self.start + number * self.size + place
+
+    def input(self, number: int, index: int) -> Ref | None:
+        """What a pass takes from outside; None where one that lacks steps does not tell."""
+        refs = self.inputs[index]
+        if number not in self.part:
+            return refs[number]
+        place = self.carried().get(index)
+        if number > 0 and place is not None:
+            return Ref(self.start + (self.passes - 1) * self.size + place)
+        return refs[0] if len({*refs}) == 1 else None
+
+    @property
+    def middle(self) -> int:
+        """The pass that stands for all."""
+        return self.passes // 2
+
+    @property
+    def first(self) -> int:
+        """Where the loop begins."""
+        return min(self.part.get(-1, {}).values(), default=self.start)
+
+    @property
+    def end(self) -> int:
+        """What follows the loop begins there."""
+        own = self.start + self.passes * self.size
+        return max(self.part.get(self.passes, {}).values(), default=own - 1) + 1
+
+    def carried(self) -> dict[int, int]:
+        """The inputs of a pass that the one before gives, and by which of its steps."""
+        return {index: place for place, index in self.given if index >= 0}
+
+
+@once
+def loops(case: Case) -> list[Loop]:
+    """The loops of a case that take up the most steps, none within another."""
+    numbers: dict[Hashable, int] = {}
+    kinds = [_kind(case, position) for position in range(len(case.steps))]
+    codes = np.array([numbers.setdefault(kind, len(numbers)) for kind in kinds])
+    found: list[tuple[int, int, int]] = []
+    for size in range(_LEAST_STEPS, len(kinds) // _LEAST_PASSES + 1):
+        at = 0
+        for same, members in groupby(codes[size:] == codes[:-size]):
+            length = len(list(members))
+            if same and length // size + 1 >= _LEAST_PASSES:
+                found.append((at, size, length))
+            at += length
+    held: list[Loop] = []
+    for at, size, length in sorted(found, key=lambda run: (-run[2] - run[1], run[1])):
+        if all(at + length + size <= loop.first or at >= loop.end for loop in held):
+            held.append(_aligned(case, at, size, length))
+    return held
+
+
+def _kind(case: Case, position: int) -> Hashable:
+    """What the same step of another pass has in common with one; of what no call gives nothing."""
+    call = case.calls[position] if position < len(case.calls) else ""
+    if not call:
+        return position
+    site = case.sites.get(call)
+    line = site.code if site is not None else ""
+    name = line or without_count(call.removeprefix("constant/"))
+    return name, type(case.steps[position].op), shape_of(case, Ref(position))
+
+
+def without_count(call: str) -> str:
+    """The name of a call without which of its calls it is."""
+    return _COUNTED.sub("", call)
+
+
+def _aligned(case: Case, at: int, size: int, length: int) -> Loop:
+    """The loop of a run of steps, each of which is of the kind of that ``size`` steps behind it:
+    the passes begin where least is handed from one to the next."""
+    passes = length // size + 1
+    spare = length % size
+    tried = [_loop(case, at + shift, size, passes) for shift in range(spare + 1)]
+    return min(tried, key=lambda loop: len(loop.inputs))
+
+
+def _loop(case: Case, start: int, size: int, passes: int) -> Loop:
+    inputs: dict[tuple[Ref, ...], int] = {}
+    given: dict[tuple[int, int], None] = {}
+    for place in range(size):
+        for refs in _sources(case, start, size, passes, place):
+            if not _within(refs, start, size):
+                index = inputs.setdefault(refs, len(inputs))
+                before = refs[1].step - start
+                if 0 <= before < size and _handed_on(refs[1:], start, size):
+                    given[before, index] = None
+    part = {-1: _before(case, start, size), passes: _behind(case, start + passes * size, size)}
+    part = {number: places for number, places in part.items() if len(places) > size // 2}
+    loop = Loop(case, start, size, passes, part, tuple(inputs), tuple(given))
+    for place in range(size):
+        takers = users_of(case).get(Ref(start + (passes - 1) * size + place), ())
+        if any(user >= loop.end for user in takers) or (
+            loop.end == len(case.steps) and place == size - 1
+        ):
+            given[place, -1] = None
+    return replace(loop, given=tuple(given))
+
+
+def _behind(case: Case, end: int, size: int) -> dict[int, int]:
+    """The steps from ``end`` on that are those of one pass more, by their places in it."""
+    found: dict[int, int] = {}
+    place = 0
+    for at in range(end, len(case.steps)):
+        alike = (k for k in range(place, size) if _kind(case, end - size + k) == _kind(case, at))
+        found_at = next(alike, None)
+        if found_at is None:
+            break
+        found[found_at], place = at, found_at + 1
+    return found
+
+
+def _before(case: Case, start: int, size: int) -> dict[int, int]:
+    """The steps up to ``start`` that are those of one pass before, by their places in it."""
+    found: dict[int, int] = {}
+    place = size
+    for at in range(start - 1, -1, -1):
+        alike = (k for k in range(place - 1, -1, -1) if _kind(case, start + k) == _kind(case, at))
+        place = next(alike, -1)
+        if place < 0:
+            break
+        found[place] = at
+    return found
+
+
+def _sources(
+    case: Case, start: int, size: int, passes: int, place: int
+) -> Iterator[tuple[Ref, ...]]:
+    """What a step takes: of each of its inputs which tensor it is in every pass."""
+    positions = [start + number * size + place for number in range(passes)]
+    yield from zip(*(case.steps[at].sources(at) for at in positions), strict=False)
+
+
+def _within(refs: Sequence[Ref], start: int, size: int) -> bool:
+    """Whether a tensor is made in each pass itself."""
+    return (
+        all(
+            ref.step - start - number * size == refs[0].step - start >= 0
+            for number, ref in enumerate(refs)
+        )
+        and len({ref.index for ref in refs}) == 1
+    )
+
+
+def _handed_on(refs: Sequence[Ref], start: int, size: int) -> bool:
+    """Whether these are of one step in each pass, from the first on."""
+    return all(
+        ref.step == refs[0].step + number * size and not ref.index
+        for number, ref in enumerate(refs)
+    )
+
+
+def in_one_pass(case: Case, steps: Collection[int]) -> bool:
+    """Whether these steps are of a single pass of a loop: no port errs in one alone."""
+    own = [at for at in steps if at < len(case.steps)]
+    return bool(own) and any(
+        loop.first <= min(own) and max(own) < min(loop.end, min(own) + loop.size)
+        for loop in loops(case)
+    )

@@ -1,0 +1,104 @@
+"""Mistakes in one statement of a loop that the model's code runs step by step, such as a recurrence
+written out: made in each of its passes, as a port makes them."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from probe.hypotheses.edits.changes import STEPS, Changes
+from probe.hypotheses.edits.loop_changes import in_each_pass, started_otherwise
+from probe.hypotheses.edits.mapped_tensors import rearranged
+from probe.hypotheses.edits.tensor_maps import transposed
+from probe.hypotheses.registry import Hypothesis, more
+from probe.hypotheses.steps.changed_steps import changed_step
+from probe.hypotheses.steps.data_flow import missing_step, other_tensor, swapped_inputs
+from probe.hypotheses.steps.moved_steps import moved_step
+from probe.hypotheses.steps.other_operands import own_activations, taken_later
+from probe.hypotheses.steps.packed_parts import parts_in_another_order
+from probe.trial.case import Case
+from probe.trial.change import Change
+
+__all__: list[str] = []
+
+
+def _of_loops(case: Case, mistake: Hypothesis) -> Iterator[Changes]:
+    if case.calls:
+        make = partial(in_each_pass, make=partial(_changes_of, mistake))
+        yield Changes(make, mistake.slug, STEPS, every_pass=True)
+
+
+def _changes_of(mistake: Hypothesis, body: Case) -> Iterator[Change]:
+    for changes in mistake(body):
+        if isinstance(changes, Changes):
+            yield from changes.make(body)
+
+
+@more("initial-state")
+def other_start_of_loops(case: Case) -> Iterator[Changes]:
+    """A state of a loop that begins with other values."""
+    if case.calls:
+        yield Changes(started_otherwise, "initial-state", STEPS, every_pass=True)
+
+
+@more("packed-order")
+def parts_in_loops(case: Case) -> Iterator[Changes]:
+    """Gates read in another order in each pass."""
+    yield from _of_loops(case, parts_in_another_order)
+
+
+@more("missing-step")
+def missing_in_loops(case: Case) -> Iterator[Changes]:
+    """A step left out of each pass."""
+    yield from _of_loops(case, missing_step)
+
+
+@more("swapped-inputs")
+def swapped_in_loops(case: Case) -> Iterator[Changes]:
+    """Two gates or parameters exchanged in each pass."""
+    yield from _of_loops(case, swapped_inputs)
+
+
+@more("other-tensor")
+def other_tensor_in_loops(case: Case) -> Iterator[Changes]:
+    """A state read before it is updated, or after, in each pass."""
+    yield from _of_loops(case, other_tensor)
+
+
+@more("moved-step")
+def moved_in_loops(case: Case) -> Iterator[Changes]:
+    """A step at another place of each pass."""
+    yield from _of_loops(case, moved_step)
+
+
+@more("changed-step")
+def changed_in_loops(case: Case) -> Iterator[Changes]:
+    """Another option or operation in each pass."""
+    yield from _of_loops(case, changed_step)
+
+
+@more("extra-step")
+def activation_in_loops(case: Case) -> Iterator[Changes]:
+    """An activation of the loop on another tensor of it, too."""
+    if case.calls:
+        make = partial(in_each_pass, make=own_activations)
+        yield Changes(make, "extra-step", STEPS, every_pass=True)
+
+
+@more("other-tensor")
+def state_updated_early(case: Case) -> Iterator[Changes]:
+    """A state that a step reads after it is updated, or decayed, not before."""
+    if case.calls:
+        make = partial(in_each_pass, make=taken_later)
+        yield Changes(make, "other-tensor", STEPS, every_pass=True)
+
+
+@more("rearranged-tensor")
+def rearranged_in_loops(case: Case) -> Iterator[Changes]:
+    """A tensor transposed or reversed in each pass."""
+    if case.calls:
+        for make in (partial(rearranged, ways=transposed), partial(rearranged, few=_MAPS)):
+            changes = partial(in_each_pass, make=make)
+            yield Changes(changes, "rearranged-tensor", STEPS, every_pass=True)
+
+
+_MAPS = 2
+"""How many maps of each tensor are tried beside its transposition."""
