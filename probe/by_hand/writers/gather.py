@@ -13,21 +13,27 @@ from probe.by_hand.writers.linear import windows_of
 
 _INTO = {"add": "add", "mul": "multiply", "max": "maximum", "min": "minimum"}
 _NUMBER = re.compile(r"-?\d+")
+_LISTED = re.compile(r"np\.array\((\[[-\d, ]+\])\)")
 _FEW = 12
 """So many keys are written out."""
 
 
-def whole(value: Value) -> str:
-    """Whole numbers, which some frameworks have as floats."""
-    if _NUMBER.fullmatch(value.text):
-        return value.text
-    return f"np.asarray({value.text}, dtype=int)"
+def _whole(w: HandWriter, indices: Value) -> str:
+    """The second input, whole numbers, which some frameworks have as floats."""
+    ref = w.computation.steps[w.position].sources(w.position)[1]
+    given = np.asarray(ref.of(w.computation.inputs, w.computation.values))
+    if _NUMBER.fullmatch(indices.text) or given.dtype.kind in "iu":
+        return indices.text
+    return f"{indices.array}.astype(int)"
 
 
 @writes(ops.Gather)
 def _gather(op: ops.Gather, w: HandWriter, x: Value, indices: Value) -> Value:
     x, indices = w.plain(x), w.plain(indices)
-    return w.result(f"np.take({x.text}, {whole(indices)}, axis={op.axis % x.rank})")
+    places = _whole(w, indices)
+    if (numbers := _LISTED.fullmatch(places)) is not None:
+        places = numbers[1]
+    return w.result(f"np.take({x.text}, {places}, axis={op.axis % x.rank})")
 
 
 def _sparse(w: HandWriter, shape: tuple[int, ...]) -> str:
@@ -40,7 +46,7 @@ def _gather_elements(op: ops.GatherElements, w: HandWriter, x: Value, indices: V
     at = w.local("at")
     axis = op.axis % x.rank
     lines = [f"{at} = [*{_sparse(w, indices.shape)}]"]
-    lines.append(f"{at}[{axis}] = {whole(indices)}")
+    lines.append(f"{at}[{axis}] = {_whole(w, indices)}")
     w.block(lines, f"at the place of each index, but on axis {axis} where it says")
     return w.result(f"{x.at(ATOM)}[tuple({at})]")
 
@@ -48,7 +54,7 @@ def _gather_elements(op: ops.GatherElements, w: HandWriter, x: Value, indices: V
 @writes(ops.GatherND)
 def _gather_nd(op: ops.GatherND, w: HandWriter, x: Value, indices: Value) -> Value:
     x, indices = w.plain(x), w.plain(indices)
-    places = f"tuple(np.moveaxis({whole(indices)}, -1, 0))"
+    places = f"tuple(np.moveaxis({_whole(w, indices)}, -1, 0))"
     return w.result(f"{x.at(ATOM)}[{places}]")
 
 
@@ -65,7 +71,7 @@ def _scatter_elements(
     x, indices, updates = w.plain(x), w.plain(indices), w.plain(updates)
     axis, at = op.axis % x.rank, w.local("at")
     lines = [f"{at} = [*{_sparse(w, indices.shape)}]"]
-    lines.append(f"{at}[{axis}] = {whole(indices)}")
+    lines.append(f"{at}[{axis}] = {_whole(w, indices)}")
     comment = f"at the place of each index, but on axis {axis} where it says"
     return _put(op.reduction, w, x, lines, (f"tuple({at})", updates.text, comment))
 
@@ -75,7 +81,7 @@ def _scatter_nd(
     op: ops.ScatterND, w: HandWriter, x: Value, indices: Value, updates: Value
 ) -> Value:
     x, indices, updates = w.plain(x), w.plain(indices), w.plain(updates)
-    at = f"tuple(np.moveaxis({whole(indices)}, -1, 0))"
+    at = f"tuple(np.moveaxis({_whole(w, indices)}, -1, 0))"
     return _put(op.reduction, w, x, [], (at, updates.text, "where the indices say"))
 
 
