@@ -83,6 +83,7 @@ def _within(line: str, taker: str, name: str) -> str | None:
     whole = ast.unparse(ast.parse(text))
     if '"' not in whole:
         whole = whole.replace("'", '"')
+    whole = re.sub(r"\.reshape\([\d, ]+\)(?=\.reshape\()", "", whole)
     return whole if len(whole) <= _WIDE else None
 
 

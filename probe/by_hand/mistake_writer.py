@@ -9,7 +9,7 @@ import numpy as np
 
 from probe import ops
 from probe.by_hand.altered import expressed
-from probe.by_hand.altered_elements import pattern
+from probe.by_hand.altered_elements import pattern, short
 from probe.by_hand.counterparts import counterparts
 from probe.by_hand.names import Names
 from probe.by_hand.registry import Unwritten, is_written
@@ -71,7 +71,7 @@ class MistakeWriter(HandWriter):
             return None
         array = weight.value
         if own is None and array.size == 1:
-            return Value(number(array.item()), ())
+            return Value(_in_few_digits(array.item()), ())
         if own is None:
             return pattern(array) or self._statistic(array)
         value = self.weight(own)
@@ -132,7 +132,16 @@ class MistakeWriter(HandWriter):
         return replace(op, **own), True
 
     def constant(self, hint: str, array: np.ndarray) -> Value:
-        return pattern(np.asarray(array)) or super().constant(hint, array)
+        array = np.asarray(array)
+        if array.ndim == 0 and array.dtype.kind == "f" and self._is_new_constant():
+            return Value(_in_few_digits(array.item()), ())
+        return pattern(array) or super().constant(hint, array)
+
+    def _is_new_constant(self) -> bool:
+        """Whether the step being written is a constant that the layer does not have."""
+        op, place = self.computation.steps[self.position].op, self.place(self.position)
+        own = None if place is None else self._healthy.steps[place].op
+        return isinstance(op, ops.Constant) and op is not own
 
     def _statistic(self, array: np.ndarray) -> Value:
         """A weight that the layer does not have, as the mean or the variance of the step's input
@@ -298,6 +307,17 @@ class MistakeWriter(HandWriter):
             if found is not None:
                 return found
         raise Unwritten("an op of the mistake")
+
+
+def _in_few_digits(value: Any) -> str:
+    """A number; one that was fitted, or computed from others, in the digits that are known of
+    it."""
+    near = short(value) if isinstance(value, float) else value
+    return number(near if np.isclose(near, value, rtol=_KNOWN, atol=0) else value)
+
+
+_KNOWN = 1e-6
+"""How far a fitted number lies from the one that is meant, as a share of it."""
 
 
 def _laid(value: Value, order: Order) -> Value:

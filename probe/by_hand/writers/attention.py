@@ -8,6 +8,7 @@ from probe import ops
 from probe.by_hand.registry import Unwritten, writes
 from probe.by_hand.values import ATOM, PRODUCT, TEST, Value, as_tuple, number
 from probe.by_hand.writer import HandWriter
+from probe.by_hand.writers.gather import given
 
 _LETTERS = {2: ("qd", "kd", "qk", "ke"), 3: ("hqd", "hkd", "hqk", "hke")}
 _LETTERS[4] = ("bhqd", "bhkd", "bhqk", "bhke")
@@ -107,6 +108,9 @@ def _scale(op: ops.Attention, w: HandWriter, features: int) -> str:
         return f" / np.sqrt({features}){gain}"
     if features and op.scale == float(np.float32(1 / math.sqrt(features))):
         return f" * np.float32(1 / np.sqrt({features})){gain}"
+    whole = round(op.scale**-2) if 0 < op.scale < 1 else 0
+    if whole > 1 and op.scale in (1 / math.sqrt(whole), whole**-0.5):
+        return f" / np.sqrt({whole}){gain}"
     return f" * {number(op.scale)}{gain}"
 
 
@@ -118,9 +122,10 @@ def _hidden(
     sizes: tuple[int, int],
 ) -> Value:
     """The scores with -inf where a query may not look."""
+    first = len(w.computation.steps[w.position].sources(w.position)) - len(masks)
     parts = [
-        f"{w.plain(mask).at(TEST + 1)} {'!=' if kind == 'keep' else '=='} 0"
-        for kind, mask in zip(op.masks, masks, strict=True)
+        _seen(w.plain(mask), kind == "keep", given(w, source).dtype.kind == "b")
+        for source, (kind, mask) in enumerate(zip(op.masks, masks, strict=True), start=first)
         if kind != "add"
     ]
     queries, positions = sizes
@@ -144,6 +149,13 @@ def _hidden(
         otherwise = "0" if op.empty == "mean" else scores.text
         masked = f"np.where({some}, {masked}, {otherwise})"
     return w.let("masked", Value(masked, scores.shape))
+
+
+def _seen(mask: Value, keeps: bool, is_bool: bool) -> str:
+    """Where a mask lets a query look."""
+    if is_bool:
+        return mask.text if keeps else f"~{mask.at(ATOM)}"
+    return f"{mask.at(TEST + 1)} {'!=' if keeps else '=='} 0"
 
 
 def _shape(value: Value) -> str:

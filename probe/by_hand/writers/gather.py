@@ -18,11 +18,15 @@ _FEW = 12
 """So many keys are written out."""
 
 
+def given(w: HandWriter, source: int) -> np.ndarray:
+    """What the step being written takes as one of its inputs."""
+    ref = w.computation.steps[w.position].sources(w.position)[source]
+    return np.asarray(ref.of(w.computation.inputs, w.computation.values))
+
+
 def _whole(w: HandWriter, indices: Value) -> str:
     """The second input, whole numbers, which some frameworks have as floats."""
-    ref = w.computation.steps[w.position].sources(w.position)[1]
-    given = np.asarray(ref.of(w.computation.inputs, w.computation.values))
-    if _NUMBER.fullmatch(indices.text) or given.dtype.kind in "iu":
+    if _NUMBER.fullmatch(indices.text) or given(w, 1).dtype.kind in "iu":
         return indices.text
     return f"{indices.array}.astype(int)"
 

@@ -1,18 +1,24 @@
 """Tables: rows by their numbers."""
 
+import re
+
 import numpy as np
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
 from probe.by_hand.values import ATOM, Value, as_tuple, listed, number
 from probe.by_hand.writer import HandWriter
+from probe.by_hand.writers.gather import given
+
+_ROLLED = re.compile(r"np\.roll\((\w+), (-?\d+), axis=0\)")
+"""A table whose rows lie further on."""
 
 
 @writes(ops.Embedding)
 def _embedding(op: ops.Embedding, w: HandWriter, x: Value) -> Value:
     table = w.plain(w.weight(op.table))
     order = None if x.order is None else (*x.order, x.rank)
-    text = f"{table.at(ATOM)}[{x.at(ATOM)}.astype(int)]"
+    text = _rows(w, table, f"{x.at(ATOM)}.astype(int)")
     if op.max_norm is None:
         return w.result(text, ATOM, order)
     rows = w.let("rows", Value(text, (*x.shape, table.shape[-1]), order))
@@ -21,6 +27,15 @@ def _embedding(op: ops.Embedding, w: HandWriter, x: Value) -> Value:
     most = number(op.max_norm)
     scaled = f"{rows.text} * ({most} / ({norms.text} + 1e-07))"
     return w.result(f"np.where({norms.text} > {most}, {scaled}, {rows.text})", ATOM, order)
+
+
+def _rows(w: HandWriter, table: Value, places: str) -> str:
+    """The rows of a table; of one whose rows are rolled those before or behind."""
+    rolled = _ROLLED.fullmatch(table.text)
+    if rolled is None or np.max(given(w, 0), initial=0) - int(rolled[2]) >= table.shape[0]:
+        return f"{table.at(ATOM)}[{places}]"
+    name, by = rolled[1], int(rolled[2])
+    return f"{name}[{places} {'+' if by < 0 else '-'} {abs(by)}]"
 
 
 @writes(ops.EmbeddingBag)

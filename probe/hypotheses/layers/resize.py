@@ -76,7 +76,6 @@ def resize_kernel(case: Case) -> Iterator[Edit]:
     request. Or nearest neighbours instead of linear interpolation.
     """
     for position, op in case.having(ops.Resize):
-        yield from _other_kernels(case, position, op)
         shape = case.input_of(position).shape
         lead = shape[: len(shape) - len(op.sizes)]
         for coordinates, rounding in (("asymmetric", "floor"), ("half_pixel", "round_prefer_ceil")):
@@ -87,6 +86,7 @@ def resize_kernel(case: Case) -> Iterator[Edit]:
                 f"nearest neighbours ({coordinates}) instead of {_kernel_of(op)}",
                 case.with_op(position, nearest),
             )
+        yield from _other_kernels(case, position, op)
     for position, nearest in case.having(ops.ResizeNearest):
         yield from _linear_for_nearest(case, position, nearest)
 

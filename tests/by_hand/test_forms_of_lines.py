@@ -1,0 +1,58 @@
+"""In which form the lines of a mistake say what is another: as a person would write it."""
+
+from dataclasses import replace
+
+import numpy as np
+from own_seed import RNG
+
+from probe import Weight, ops
+from probe.by_hand.line_pairs import line_pairs
+from probe.description import Ref, Step
+from probe.diagnosis.lines_of_code import lines_of
+from probe.evaluation.numpy_reference import recompute
+from probe.trial.case import Case
+
+
+def case_of(*steps, inputs):
+    values = recompute(steps, inputs)
+    return Case(steps, inputs, values, values[-1][0])
+
+
+def test_a_table_whose_rows_are_rolled_is_read_further_on():
+    rows = RNG.normal(size=(6, 3))
+    op = ops.Embedding(Weight("table", rows, rows))
+    for ids, by, text in (
+        ([0.0, 4, 2], -1, "table[x.astype(int) + 1]"),
+        ([0.0, 5, 2], 1, "table[x.astype(int) - 1]"),
+        ([0.0, 5, 2], -1, "np.roll(table, -1, axis=0)[x.astype(int)]"),
+    ):
+        case = case_of(Step(op, (Ref(-1),)), inputs=(np.array(ids),))
+        other = replace(op.table, effective=np.roll(rows, by, axis=0), stored=None)
+        (pair,) = lines_of(case, case.edit("", case.changed(0, table=other)))
+        assert pair == (f"y = {text}", "y = table[x.astype(int)]")
+
+
+def test_a_fitted_number_has_the_digits_that_are_known_of_it():
+    factor = Step(ops.Constant(np.array(0.35355339)), ())
+    case = case_of(factor, Step(ops.Mul(), (Ref(-1), Ref(0))), inputs=(RNG.normal(size=(2, 3)),))
+    for number, text in ((0.12500000000000003, "0.125"), (0.44715005878834563, "0.44715")):
+        steps = (Step(ops.Constant(np.array(number)), ()), case.steps[1])
+        assert lines_of(case, case.edit("", steps)) == ((f"y = x * {text}", "y = x * 0.35355339"),)
+
+
+def test_a_scale_is_a_root_and_a_mask_of_booleans_stands_alone():
+    arrays = [RNG.normal(size=(2, 5, 4)) for _ in range(3)]
+    op = ops.Attention(scale=0.5, masks=("keep",))
+    step = Step(op, tuple(Ref(-1, k) for k in range(4)))
+    case = case_of(step, inputs=(*arrays, np.tri(5, dtype=bool)))
+    other = case.edit("", case.changed(0, scale=1 / np.sqrt(12)))
+    product = "scores = x0 @ x1.swapaxes(-1, -2) / np.sqrt"
+    assert lines_of(case, other) == ((f"{product}(12)", f"{product}(4)"),)
+    unseen = case.edit("", case.changed(0, masks=("drop",)))
+    assert lines_of(case, unseen)[0] == ("seen = ~mask", "seen = mask")
+
+
+def test_a_line_within_another_keeps_the_last_of_two_reshapes():
+    wrong = ["a = x.reshape(2, 6)", "y = a.reshape(3, 4)"]
+    pairs = line_pairs(wrong, ["y = x"], 9)
+    assert pairs == (("y = x.reshape(3, 4)", "y = x"),)
