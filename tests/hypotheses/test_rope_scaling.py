@@ -48,6 +48,17 @@ class Attention(nn.Module):
         ({"rope_type": "default"}, YARN, "scaled as YaRN's for 128 positions, divided by 4"),
         (LLAMA3, {**LINEAR, "factor": 8.0}, "all frequencies divided by 8"),
         (LINEAR, YARN, "scaled as YaRN's for 128 positions, divided by 4"),
+        (LINEAR, {"rope_type": "default", "rope_theta": 4e4}, "base 40000"),
+        (
+            {**YARN, "beta_fast": 8.0},
+            {**YARN, "beta_fast": 8.0, "original_max_position_embeddings": 512},
+            "YaRN's for 512 positions, kept from 8 turns on, divided by 4",
+        ),
+        (
+            {**YARN, "beta_fast": 4.0},
+            {**YARN, "beta_fast": 32.0},
+            "YaRN's for 128 positions, kept from 32 turns on, divided by 4",
+        ),
     ],
 )
 def test_the_formula_is_told(own, other, words):

@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterator
 from functools import partial
 
-from probe.hypotheses.attention.rope_scaling import other_scalings
+import numpy as np
+
+from probe.hypotheses.attention.rope_scaling import bases_of, other_scalings
 from probe.hypotheses.attention.rotary_embedding import (
     BASES,
     angles_of,
@@ -28,7 +30,9 @@ def rope_scaling(case: Case) -> Iterator[Edit]:
     angles = some[0][1]
     base = base_of(angles)
     usual = min(BASES, key=lambda usual: abs(math.log(usual / base)))
-    found = other_scalings(angles.each, base) | other_scalings(angles.each, usual)
+    found: dict[str, tuple[np.ndarray, float]] = {}
+    for likely in dict.fromkeys((base, usual, *bases_of(angles.each, BASES))):
+        found |= other_scalings(angles.each, likely)
     for words, (each, scale) in found.items():
         yield case.edit(
             f"positions are rotated with frequencies {words}",

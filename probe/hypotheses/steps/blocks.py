@@ -77,12 +77,17 @@ def _scales_scores(case: Case, place: int) -> bool:
         at = ahead.pop()
         op = case.steps[at].op
         softmax |= isinstance(op, ops.Softmax | ops.Attention)
-        if at in seen or isinstance(op, ops.Softmax) or getattr(op, "weight", None) is not None:
+        ends = isinstance(op, (ops.Softmax, *_CURVES)) or getattr(op, "weight", None) is not None
+        if at in seen or ends:
             continue
         seen.add(at)
         product |= _is_product(case, at) or isinstance(op, ops.Attention)
         ahead += users.get(Ref(at), ())
     return softmax and product
+
+
+_CURVES = (ops.Pow, ops.Exp, ops.Log, ops.Cos, ops.Sin, ops.Reciprocal)
+"""What lies behind these is not multiplied by the number before."""
 
 
 def _is_product(case: Case, position: int) -> bool:

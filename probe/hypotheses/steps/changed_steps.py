@@ -20,6 +20,7 @@ from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.op_words import op_words
 from probe.hypotheses.edits.overwritten import overwriting
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
+from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.step_words import place_name
 from probe.hypotheses.edits.tensor_maps import scalings
 from probe.hypotheses.edits.variants import siblings
@@ -68,6 +69,8 @@ def options_changed(case: Case, position: int) -> Iterator[Change]:
 def kind_changed(case: Case, position: int) -> Iterator[Change]:
     """Another operation at the step at ``position``."""
     op = case.steps[position].op
+    if position in of_parameters(case) and np.size(case.values[position][0]) == 1:
+        return  # two operations of single numbers may well give the same one
     several = len(case.steps[position].sources(position)) > 2
     for other in chain(siblings(op), overwriting(op)):
         if several and isinstance(other, ops.Sub | ops.Div):
