@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from planting import draw, nn, t
+from planting import F, draw, nn, t
 
 import probe
 
@@ -66,6 +66,31 @@ MASKS = {
 }
 
 
+SEEN, SEES = KEY == 0, QUERY == 0
+BESIDE = window(2) | SEEN | SEES
+MASKS |= {
+    "wider beside a global token": (
+        BESIDE,
+        window(3) | SEEN | SEES,
+        "window-off-by-one",
+        "a window of 3 tokens before and 3 behind",
+    ),
+    "half beside a global token": (
+        BESIDE,
+        window(1) | SEEN | SEES,
+        "window-off-by-one",
+        "a window of 1 tokens before and 1 behind",
+    ),
+    "not seen by all": (
+        BESIDE,
+        window(2) | SEES,
+        "attention-mask",
+        "token 0 is seen within the window alone",
+    ),
+    "sees its window": (BESIDE, window(2) | SEEN, "attention-mask", "sees its window alone"),
+}
+
+
 class Attention(nn.Module):
     def __init__(self, mask: torch.Tensor) -> None:
         super().__init__()
@@ -84,6 +109,43 @@ def test_an_edge_that_was_moved_is_told(name):
     x = draw(2, SIZE, 8)
     wrong = Attention(other)(t(x)).detach().numpy()
     report = probe.check(Attention(own).eval(), "", x, expected=wrong)
+    assert report.findings[0].slug == slug, report
+    assert words in report.findings[0].claim
+    assert report.findings[0].left <= 1
+
+
+class Cached(nn.Module):
+    """Queries that come behind what is in a cache, and documents that are packed into a row."""
+
+    def __init__(self, cached: bool = True, apart: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.query, self.pair = nn.Linear(8, 8), nn.Linear(8, 16)
+        self.cached, self.apart = cached, apart
+
+    def forward(self, x: torch.Tensor, held: torch.Tensor, document: torch.Tensor) -> torch.Tensor:
+        k, v = self.pair(torch.cat([held, x], 1)).chunk(2, -1)
+        queries, keys = x.shape[1], k.shape[1]
+        seen = torch.ones(queries, keys).tril(keys - queries if self.cached else 0).bool()
+        same = document[:, -queries:, None] == document[:, None]
+        seen = same & seen if self.apart else seen
+        mask = seen.expand(len(x), queries, keys)
+        return F.scaled_dot_product_attention(self.query(x), k, v, mask)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "slug", "words"),
+    [
+        ({"apart": False}, "missing-step", "left out of"),
+        ({"cached": False}, "attention-mask", "the causal mask begins at the first key"),
+    ],
+)
+def test_the_parts_of_a_mask_are_told_by_themselves(mistake, slug, words):
+    document = np.array([[0] * 6 + [1] * 3, [0] * 4 + [1] * 5])
+    document = document if "apart" in mistake else 0 * document
+    inputs = [draw(2, 5, 8), draw(2, 4, 8, seed=1), document]
+    wrong = Cached(**mistake)(*map(t, inputs)).detach().numpy()
+    report = probe.check(Cached().eval(), "", inputs, expected=wrong)
     assert report.findings[0].slug == slug, report
     assert words in report.findings[0].claim
     assert report.findings[0].left <= 1

@@ -112,14 +112,33 @@ def attention_mask(case: Case) -> Iterator[Edit]:
         yield from _masks_of_other_kinds(case, position, op)
 
 
+def _sees_past_alone(case: Case, position: int) -> bool:
+    """Whether there are more keys than queries, and a mask of the layer is causal: the last query
+    sees the last key."""
+    queries, keys = (np.shape(case.input_of(position, k))[-2] for k in (0, 1))
+    causal = np.tri(queries, keys, keys - queries, dtype=bool)
+    masks = (ref.of(case.inputs, case.values) for ref in case.steps[position].sources(position)[3:])
+    return keys > queries and any(
+        np.array_equal(mask.reshape(-1, queries, keys)[0] > 0, causal)
+        for mask in masks
+        if mask.shape[-2:] == (queries, keys)
+    )
+
+
 def _causal_masks(case: Case, position: int, op: ops.Attention) -> Iterator[Edit]:
     """No causal mask, nor any other; or one where the layer has none."""
     if not op.causal:
-        yield case.edit(
+        claim, do = (
             "a causal mask is applied, which the layer does not have",
-            case.changed(position, causal=True),
-            do="apply no causal mask",
+            "apply no causal mask",
         )
+        if _sees_past_alone(case, position):
+            claim = (
+                "the causal mask begins at the first key, where the layer's lets the last query "
+                "see the last key: the keys before the first query count as later ones"
+            )
+            do = "let query i see the keys up to i + keys - queries"
+        yield case.edit(claim, case.changed(position, causal=True), do=do)
         return
     yield case.edit(
         "the causal mask is not applied: queries see later positions",

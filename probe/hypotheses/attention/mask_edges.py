@@ -21,14 +21,14 @@ from probe.ops.step import Ref
 from probe.trial.case import Case, users_of
 from probe.trial.change import Change
 
-__all__: list[str] = []
+__all__ = ["Mask", "all_changed", "given", "masks"]
 
 _MOVED = 4
 """By how many places an edge is moved at most."""
 _LARGEST = 1 << 20
 
 
-class _Mask(NamedTuple):
+class Mask(NamedTuple):
     """A tensor of two values that says which keys each query attends to."""
 
     ref: Ref
@@ -39,12 +39,6 @@ class _Mask(NamedTuple):
     low: np.generic
 
 
-@more("window-off-by-one")
-def moved_edges(case: Case) -> Iterator[Changes]:
-    """A mask with an edge of its window or of its blocks at another key."""
-    yield Changes(_edges, "window-off-by-one", STEPS)
-
-
 @more("attention-mask")
 def other_masks(case: Case) -> Iterator[Changes]:
     """A mask without the causal part, without the window or the blocks, or with or without the
@@ -52,8 +46,14 @@ def other_masks(case: Case) -> Iterator[Changes]:
     yield Changes(_others, "attention-mask", STEPS)
 
 
+@more("window-off-by-one")
+def moved_edges(case: Case) -> Iterator[Changes]:
+    """A mask with an edge of its window or of its blocks at another key."""
+    yield Changes(_edges, "window-off-by-one", STEPS)
+
+
 def _edges(case: Case) -> Iterator[Change]:
-    for mask in _masks(case):
+    for mask in masks(case):
         ways = list[tuple[str, _Function]]()
         for by in range(1, _MOVED + 1):
             for sides, shifts in _SIDES.items():
@@ -62,8 +62,8 @@ def _edges(case: Case) -> Iterator[Change]:
                 ways.append((f"narrower {words}", partial(_narrower, shifts=shifts, by=by)))
         if _is_window(mask.kept):
             ways.append(("made without its window, as the causal mask", _past))
-        yield from _all_changed(case, mask, [*ways, *_prefixes(mask), *_strides(mask)])
-        yield from _all_changed(case, mask, _blocks_moved(mask))
+        yield from all_changed(case, mask, [*ways, *_prefixes(mask), *_strides(mask)])
+        yield from all_changed(case, mask, _blocks_moved(mask))
 
 
 _Function = Callable[[np.ndarray], np.ndarray]
@@ -111,7 +111,7 @@ def _moved(kept: np.ndarray, by: int) -> np.ndarray:
     return np.asarray(kept[..., rows, taken.clip(0, last)])
 
 
-def _prefixes(mask: _Mask) -> Iterator[tuple[str, _Function]]:
+def _prefixes(mask: Mask) -> Iterator[tuple[str, _Function]]:
     """Another number of first keys that all queries attend to."""
     past = _past(mask.kept)
     count = int(mask.kept.all(axis=tuple(range(mask.kept.ndim - 1))).sum())
@@ -119,10 +119,10 @@ def _prefixes(mask: _Mask) -> Iterator[tuple[str, _Function]]:
     if count > 1 and np.array_equal(mask.kept, past | (first < count)):
         for other in (count + 1, count - 1, count + 2, count - 2):
             words = f"made with a prefix of {other} keys, not {count},"
-            yield words, partial(_given, other=past | (first < other))
+            yield words, partial(given, other=past | (first < other))
 
 
-def _strides(mask: _Mask) -> Iterator[tuple[str, _Function]]:
+def _strides(mask: Mask) -> Iterator[tuple[str, _Function]]:
     """Another distance of the keys that each query attends to."""
     queries, keys = np.indices(mask.kept.shape[-2:])
     for part, words in ((_past(mask.kept), "earlier "), (np.True_, "")):
@@ -131,13 +131,13 @@ def _strides(mask: _Mask) -> Iterator[tuple[str, _Function]]:
                 for other in (*range(2, every), *range(every + 1, _STRIDE + 1)):
                     what = f"made with each {other}th of the {words}keys, not each {every}th,"
                     kept = part & ((queries - keys) % other == 0)
-                    yield what, partial(_given, other=kept)
+                    yield what, partial(given, other=kept)
 
 
 _STRIDE = 8
 
 
-def _given(kept: np.ndarray, other: np.ndarray) -> np.ndarray:
+def given(kept: np.ndarray, other: np.ndarray) -> np.ndarray:
     return other
 
 
@@ -148,10 +148,10 @@ def _past(kept: np.ndarray, before: int = 0) -> np.ndarray:
 
 
 def _others(case: Case) -> Iterator[Change]:
-    for mask in _masks(case):
+    for mask in masks(case):
         ways = {words: way for words, way in _PARTS.items() if words not in _OF_WINDOWS}
-        yield from _all_changed(case, mask, (ways if _is_window(mask.kept) else _PARTS).items())
-        yield from _all_changed(case, mask, _blocks_joined(mask))
+        yield from all_changed(case, mask, (ways if _is_window(mask.kept) else _PARTS).items())
+        yield from all_changed(case, mask, _blocks_joined(mask))
 
 
 def _without_own(kept: np.ndarray) -> np.ndarray:
@@ -201,7 +201,7 @@ _OF_WINDOWS = ("replaced by the causal mask", "extended to all earlier keys")
 # Blocks.
 
 
-def _blocks_moved(mask: _Mask) -> Iterator[tuple[str, _Function]]:
+def _blocks_moved(mask: Mask) -> Iterator[tuple[str, _Function]]:
     """Blocks that end elsewhere: one of them, all, or blocks of another size."""
     found = _blocks(mask.kept)
     if found is None:
@@ -219,7 +219,7 @@ def _blocks_moved(mask: _Mask) -> Iterator[tuple[str, _Function]]:
         yield from _in_blocks([*range(each, size, each)], size, causal, words)
 
 
-def _blocks_joined(mask: _Mask) -> Iterator[tuple[str, _Function]]:
+def _blocks_joined(mask: Mask) -> Iterator[tuple[str, _Function]]:
     """Blocks that go on in the next one, or see later keys of theirs."""
     found = _blocks(mask.kept)
     if found is None:
@@ -264,13 +264,13 @@ def _in_blocks(
 ) -> Iterator[tuple[str, _Function]]:
     if all(0 < end < size for end in ends) and sorted(set(ends)) == list(ends):
         whole = _of_blocks(ends, size, causal)
-        yield f"made with other blocks ({words})", partial(_given, other=whole)
+        yield f"made with other blocks ({words})", partial(given, other=whole)
 
 
 # The masks of a layer.
 
 
-def _masks(case: Case) -> Iterator[_Mask]:
+def masks(case: Case) -> Iterator[Mask]:
     """The masks that are constants or inputs of the layer and reach a softmax."""
     constant = of_parameters(case)
     refs = [Ref(-1, k) for k in range(len(case.inputs))]
@@ -289,7 +289,7 @@ def _masks(case: Case) -> Iterator[_Mask]:
             kept = first[0]
         if not kept.diagonal(axis1=-2, axis2=-1).any():  # True or 1 where a key is hidden
             kept, high, low = ~kept, low, high
-        yield _Mask(ref, kept, high, low)
+        yield Mask(ref, kept, high, low)
 
 
 def _copies(case: Case, position: int) -> bool:
@@ -312,9 +312,7 @@ def _reaches_softmax(case: Case, ref: Ref) -> bool:
     return False
 
 
-def _all_changed(
-    case: Case, mask: _Mask, ways: Iterable[tuple[str, _Function]]
-) -> Iterator[Change]:
+def all_changed(case: Case, mask: Mask, ways: Iterable[tuple[str, _Function]]) -> Iterator[Change]:
     """The masks that these ways make of one, each but once, and none that hides nothing: there the
     mask is left out."""
     seen = {mask.kept.tobytes()}

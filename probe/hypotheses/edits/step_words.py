@@ -266,12 +266,18 @@ def _function(case: Case, position: int, names: Sequence[str]) -> str:
 
 
 def _in_framework(function: str) -> str:
-    """A function as code has it: ``torch.roll``, ``F.softmax``."""
+    """A function as code has it: ``torch.roll``, ``F.softmax``, ``==``."""
+    if function.removeprefix("Tensor.") in _SIGNS:
+        return _SIGNS[function.removeprefix("Tensor.")]
     if function.startswith("functional."):
         return f"F.{function.removeprefix('functional.')}"
     if "." in function:
         return function.removeprefix("Tensor.")
     return f"torch.{function}"
+
+
+_SIGNS = {"__eq__": "==", "__ne__": "!=", "__and__": "&", "__or__": "|", "__invert__": "~"}
+"""What code writes for these functions."""
 
 
 def _applied(case: Case, position: int, word: str, names: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from probe.hypotheses.edits.changes import Changes
 from probe.hypotheses.edits.rewriting import inserted, of_parameters, taking, with_sources
 from probe.hypotheses.edits.step_words import listed, step_name, steps_name, tensor_name
 from probe.hypotheses.registry import hypothesis
+from probe.ops.base import Op
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, field_names
 from probe.ops.weight import Weight
@@ -46,6 +47,7 @@ def missing_step(case: Case) -> Iterator[Changes]:
 
 
 def left_out(case: Case) -> Iterator[Change]:
+    yield from operand_alone(case, ops.And, ops.Or)
     for position in range(len(case.steps) - 1, -1, -1):
         output = Ref(position)
         if isinstance(case.steps[position].op, Outputs) or len(case.values[position]) != 1:
@@ -76,9 +78,10 @@ def left_out(case: Case) -> Iterator[Change]:
     yield from _not_turned(case)
 
 
-def operand_alone(case: Case) -> Iterator[Change]:
-    """One of two operands that is broadcast, without the other."""
-    for position, _ in case.having(ops.Add, ops.Sub, ops.Mul, ops.Div):
+def operand_alone(case: Case, *kinds: type[Op]) -> Iterator[Change]:
+    """One of two operands that is broadcast, without the other: of sums and products, or of steps
+    of these kinds."""
+    for position, _ in case.having(*(kinds or _JOINED)):
         sources, whole = case.steps[position].sources(position), shape_of(case, Ref(position))
         for index, ref in enumerate(sources if len(sources) == 2 else ()):
             if shape_of(case, ref) != whole:
