@@ -1,6 +1,7 @@
 """Which arithmetic an engine's kernel has: the one table of roundings by engine, operator and type.
 What is not in it is not known, and nothing is guessed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -15,6 +16,15 @@ __all__ = ["ENGINES", "EngineKernel", "channels_rounded_singly", "requantize", "
 ENGINES = ("xnnpack", "optimised", "reference", "tflm")
 _MEASURED = ("x86_64", "amd64", "i386", "i686")
 """The machines whose kernels are in the table; those of others differ (NEON has its own)."""
+
+
+_WHOSE = {
+    "tflm": "TFLM's kernel",
+    "reference": "TFLite's reference kernel",
+    "optimised": "TFLite's optimised kernel",
+    "xnnpack": "XNNPACK's kernel",
+}
+"""The kernels of the families in words; several that do the same are named in this order."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,17 @@ class EngineKernel:
         if self.engine == "xnnpack" and not self.delegated:
             return "optimised"
         return self.engine
+
+    @property
+    def whose(self) -> str:
+        """In words."""
+        return _WHOSE[self.family]
+
+    def others(self) -> Iterator["EngineKernel"]:
+        """Those of the other families on this machine."""
+        for family in _WHOSE:
+            if family != self.family:
+                yield EngineKernel(family, self.machine, family == "xnnpack")
 
     @property
     def measured(self) -> bool:

@@ -1,10 +1,12 @@
 """One run of a node as a capture: what it took and gave, and its description."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from probe.description import Description, Grid
+from probe.description import Description, Grid, Step
 from probe.errors import Undescribed, describing
 from probe.model import Capture, Producer
 
@@ -88,9 +90,27 @@ def _described(
                 return Description(inlined(runs, node, arrays, taken, _inside)), ""
             kernel = EngineKernel(runs.engine, machine(), values.delegated_to(node))
             weights = worked_out(flow, node, values.arrays)
-            return describe_node(node, flow.main, arrays, taken, kernel, weights), ""
+            describe = partial(describe_node, node, flow.main, arrays, taken, weights=weights)
+            found = describe(kernel)
+            if any(grid_of(flow.tensors[at]) is not None for at in arrays):
+                found = replace(found, kernels=partial(_kernels, describe, kernel))
+            return found, ""
     except Undescribed as error:
         return None, str(error)
+
+
+def _kernels(
+    describe: Callable[[EngineKernel], Description], own: EngineKernel
+) -> dict[str, tuple[Step, ...]]:
+    """What each family's kernel computes, where that is known."""
+    found = {}
+    for kernel in (own, *own.others()):
+        try:
+            with describing():
+                found[kernel.whose] = describe(kernel).steps
+        except Undescribed:
+            continue
+    return found
 
 
 def _inside(runs: Runs, node: TfliteNode, values: Values) -> Capture | None:

@@ -1,6 +1,7 @@
 """What a layer is once its framework is left behind: steps of ops, and names for their axes and
 outputs."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,3 +53,6 @@ class Description:
     taken: tuple[Taken, ...] = ()
     """Of such a layer: what is not computed again from its own inputs, but taken as it was
     captured."""
+    kernels: Callable[[], Mapping[str, tuple[Step, ...]]] = dict
+    """Where an engine computes in its own way, and others do the same in theirs: whose kernel ->
+    its steps, that which ran first; asked where values differ."""

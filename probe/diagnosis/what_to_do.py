@@ -7,6 +7,7 @@ WHAT_TO_DO = {
     "accumulator-overflow": "accumulate in as many bits as the layer does",
     "activation-clamp": "clamp to the codes of the layer's activation",
     "alibi-slopes": "use the slopes that the layer has",
+    "another-kernel": "nothing: compare with the engine whose kernel that is",
     "attention-mask": "apply the layer's mask to the scores, and no other",
     "attention-scale": "scale the scores as the layer does",
     "batch-statistics": "use the running mean and variance",

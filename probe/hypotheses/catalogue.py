@@ -45,6 +45,7 @@ from probe.hypotheses.layers import (
 )
 from probe.hypotheses.precision import (
     accumulator_16bit,
+    another_kernel,
     cast_order,
     fixed_point,
     fixed_point_types,
@@ -137,6 +138,7 @@ COMMON = (
 )
 """What is tried of every layer."""
 ANY_STEP = (
+    another_kernel,
     reused_buffer,
     relative_positions,
     residual_blocks,

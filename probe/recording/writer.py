@@ -243,6 +243,8 @@ class Writer:
         # What calls the model is left out.
         plain = replace(capture, alone=None, again=None, constants=None, unseen=None)
         plain = replace(plain, changed=None, held=None)
+        if plain.description is not None:
+            plain = replace(plain, description=replace(plain.description, kernels=dict))
         try:
             data = self._captured(plain)
         except Undescribed as error:

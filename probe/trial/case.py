@@ -69,6 +69,8 @@ class Case:
     tensors: Callable[[], Mapping[str, np.ndarray]] = dict
     """What the tensors of the model hold by their names, that of the layer among them, where its
     engine gives them the memory of others; asked where nothing else helps."""
+    kernels: Callable[[], Mapping[str, Steps]] = dict
+    """The same of other engines (``Description.kernels``)."""
     region: Region | None = None
     """The slice of the output that is looked at first, where computing all of it takes long."""
     cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)

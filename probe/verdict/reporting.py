@@ -137,6 +137,7 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
         return None
     # only now: a healthy check pays nothing for it
     find = import_module("probe.diagnosis.outputs").of_parties
+    described = call.capture.description
     found: Diagnosis | None = find(
         call.capture,
         call.results,
@@ -149,6 +150,7 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
         held={
             "others": search.others,
             "tensors": search.tensors,
+            "kernels": described.kernels if described is not None else dict,
             "layer": call.capture.layer,
         },
     )

@@ -3,11 +3,14 @@ zero points and clamps."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from probe import ops
+from probe.evaluation.other_kernels import GivenBy
+from probe.hypotheses.precision.another_kernel import kernels_of
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.base import Elementwise
 from probe.ops.quantize.requantize import fixed_point
@@ -75,7 +78,10 @@ def _roundings(case: Case, *ways: str) -> Iterator[Edit]:
     if not own:
         return
     theirs = " and ".join(_WHO[how] for how in sorted(own))
+    kernels = kernels_of(case)
     for how in ways:
+        if kernels is not None and how not in _ways(kernels):
+            continue
         steps = _all_rounded(case, how)
         if steps is not None:
             yield case.edit(
@@ -83,6 +89,13 @@ def _roundings(case: Case, *ways: str) -> Iterator[Edit]:
                 steps,
                 do="neither is wrong; compare with the engine that rounds as yours does",
             )
+
+
+def _ways(found: GivenBy) -> set[str]:
+    """How the kernels round that give the values: of several ways that give them, it is one of
+    these."""
+    steps = chain.from_iterable(found.kernels.values())
+    return {_way(step.op) for step in steps if isinstance(step.op, ops.Requantize)}
 
 
 @hypothesis("rounds-twice")
@@ -170,7 +183,7 @@ def requantised_without_rounding(case: Case) -> Iterator[Edit]:
 
 
 def _in_float64(case: Case, *modes: str) -> Iterator[Edit]:
-    for mode in modes:
+    for mode in () if kernels_of(case) else modes:
         steps, found = case.steps, False
         for position, op in case.having(ops.Requantize):
             changed = replace(steps[position], op=_InFloat64(op, mode))

@@ -1,20 +1,32 @@
 """Mistakes of the comparison itself, looked for before a model is blamed: nothing copied, another
 mode, another input, dumps that are all alike or of another layer."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
 import numpy as np
 
 from probe import printable
-from probe.model_comparison.graphs.graph import ModelGraph
+from probe.evaluation.other_kernels import NEITHER, given_by
+from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, Tensor
 from probe.model_comparison.graphs.node_values import signature
 from probe.model_comparison.matching.segments import Segment
 from probe.numerics.shared_memory import DO, in_words, overlaps
+from probe.ops.step import Step
 from probe.report import Finding
 
-__all__ = ["of_axes", "of_dump", "of_dumped", "of_modes", "of_reused_memory", "ties"]
+__all__ = [
+    "kernels_of",
+    "of_another_kernel",
+    "of_axes",
+    "of_dump",
+    "of_dumped",
+    "of_modes",
+    "of_reused_memory",
+    "ties",
+]
 
+Kernels = Callable[[], Mapping[str, tuple[Step, ...]]]
 _NEAR = 1e-4
 
 
@@ -102,6 +114,24 @@ def of_reused_memory(segment: Segment, model: ModelGraph) -> Finding | None:
     if not found or left.any():
         return None
     return Finding("reused-buffer", in_words(found, name, dump.size, tensors), 0.0, do=DO)
+
+
+def kernels_of(nodes: Sequence[GraphNode]) -> tuple[Kernels, tuple[Tensor, ...]]:
+    """What gives the kernels of other engines, of nodes that are one call; and what they take."""
+    calls = {node.call for node in nodes}
+    call = calls.pop() if len(calls) == 1 else None
+    if call is None or call.capture.description is None:
+        return dict, ()
+    return call.capture.description.kernels, call.inputs
+
+
+def of_another_kernel(nodes: Sequence[GraphNode], theirs: np.ndarray) -> Finding | None:
+    """The kernels of other engines that give B's values, of nodes of A."""
+    kernels, tensors = kernels_of(nodes)
+    found = given_by(kernels(), [tensor.value for tensor in tensors], theirs)
+    if found is None:
+        return None
+    return Finding("another-kernel", found.claim("B's", "A"), 0.0, do=NEITHER)
 
 
 def ties(pair_a: np.ndarray, pair_b: np.ndarray, allowed: np.ndarray) -> str:

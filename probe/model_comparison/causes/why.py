@@ -11,7 +11,11 @@ from probe.errors import ProbeError, our_fault
 from probe.evaluation.numpy_reference import recompute
 from probe.model_comparison.causes.input_relations import of_input, same_numbers
 from probe.model_comparison.causes.narrow_types import narrow_types
-from probe.model_comparison.causes.own_mistakes import of_reused_memory
+from probe.model_comparison.causes.own_mistakes import (
+    kernels_of,
+    of_another_kernel,
+    of_reused_memory,
+)
 from probe.model_comparison.causes.reading import read, transplanted
 from probe.model_comparison.causes.readings import other_readings
 from probe.model_comparison.causes.surplus_steps import surplus_step
@@ -25,7 +29,7 @@ from probe.model_comparison.matching.paired import Paired
 from probe.model_comparison.matching.segments import Joined, Segment, joined
 from probe.model_comparison.matching.walk_state import WalkState
 from probe.numerics.precision import precision_of
-from probe.ops import Gather, Identity, Requantize, Slice
+from probe.ops import Gather, Identity, Slice
 from probe.ops.step import Step
 from probe.report import Finding
 from probe.trial.case import Case
@@ -103,15 +107,11 @@ def reasons(
         if _explains(difference, whole, theirs, allowed)
     ]
     if proven:
-        rest = [difference for difference in result.differences if difference not in proven]
-        result.differences = proven + rest
-        name = proven[0].name.partition("[")[0].removesuffix(" at ")
-        result.further.append(f"A's layers with B's {name} give B's values")
-        node = proven[0].node
-        if name == "rounding" and node is not None and isinstance(node.op, Requantize):
-            result.further.append("neither is wrong: both are roundings of TFLite")
-        return result
+        return _proven(result, proven, segment, theirs)
     _without_places(result)
+    if (finding := of_another_kernel(segment.a, theirs)) is not None:
+        result.findings, result.differences = (finding,), []
+        return result
     told = any(difference.certain for difference in result.differences)
     of_weights = [difference for difference in result.differences if difference.name != "steps"]
     noted = any(difference.note for difference in of_weights) or result.further
@@ -119,6 +119,19 @@ def reasons(
         return result
     case = Case(whole.steps, whole.inputs, values, theirs.astype(np.float64))
     return _searched(result, segment, walk, case, allowed, search)
+
+
+def _proven(
+    result: Reasons, proven: list[Difference], segment: Segment, theirs: np.ndarray
+) -> Reasons:
+    """With the differences that give B's values first."""
+    rest = [difference for difference in result.differences if difference not in proven]
+    result.differences = proven + rest
+    name = proven[0].name.partition("[")[0].removesuffix(" at ")
+    result.further.append(f"A's layers with B's {name} give B's values")
+    if name == "rounding" and of_another_kernel(segment.a, theirs) is not None:
+        result.further.append("neither is wrong: both are roundings of TFLite")
+    return result
 
 
 def _searched(
@@ -234,6 +247,9 @@ def reasons_alone(
     if any(step.op.quantizes for step in whole.steps):  # codes are numbers to the search
         outputs = [tuple(np.asarray(y, np.float64) for y in each) for each in outputs]
     case, allowed = Case(whole.steps, whole.inputs, outputs, theirs), np.asarray(paired.allowed)
+    kernels, tensors = kernels_of(segment.b)
+    if tensors == whole.tensors:
+        case = replace(case, kernels=kernels)
     _find_causes(result, case, allowed if allowed.shape == case.healthy.shape else None, search)
     return result
 

@@ -49,6 +49,8 @@ class GraphCall:
     """One call of a layer, and what its steps give on the inputs that were recorded."""
 
     capture: Capture
+    inputs: tuple["Tensor", ...] = ()
+    """What it takes."""
 
     @property
     def name(self) -> str:
@@ -248,7 +250,9 @@ class _Building:
     def add(self, capture: Capture) -> None:
         call = GraphCall(capture)
         self.training = self.training or capture.training
-        inputs = tuple(self._input(call, index) for index in range(len(capture.inputs)))
+        call.inputs = inputs = tuple(
+            self._input(call, index) for index in range(len(capture.inputs))
+        )
         shared = tuple(map(_shared, inputs, capture.inputs))
         outputs = tuple(map(self._spool.keep, capture.outputs))
         call.capture = capture = replace(capture, inputs=shared, outputs=outputs)

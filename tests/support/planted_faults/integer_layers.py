@@ -197,3 +197,26 @@ def halves_away_from_zero() -> tuple:
     exact = SMALL.astype(int) @ EIGHTHS.T / 8
     nearest = np.sign(exact) * np.floor(np.abs(exact) + 0.5)
     return (*_of_eighths(), nearest.astype(np.int8))
+
+
+MAPS = rng(13).integers(-128, 128, (40, 5, 6, 8)).astype(np.int8)
+
+
+def _mean() -> tuple[str, np.ndarray]:
+    path = Path(FOLDER.name) / "mean.tflite"
+    tensors = [
+        FlatTensor("x", MAPS.shape, "int8", scale=IN[0], zero_point=IN[1]),
+        FlatTensor("axes", dtype="int32", data=np.array([1, 2])),
+    ]
+    y = FlatTensor("y", (40, 8), "int8", scale=0.011, zero_point=OUT[1])
+    one_op("MEAN", tensors, [y], ("ReducerOptions", {}), 2, path)
+    return str(path), MAPS
+
+
+@plant("another-kernel", "TFLite MEAN")
+def a_mean_in_whole_numbers() -> tuple:
+    sums = (MAPS.astype(int) - IN[1]).sum(axis=(1, 2))
+    fraction, shift = np.frexp(np.float64(IN[0]) / np.float64(np.float32(0.011)))
+    multiplier, right = (int(fraction * 2**31 + 0.5) << 4) // 30, 4 - int(shift)
+    high = np.floor(sums * multiplier / 2.0**31 + 0.5).astype(int)
+    return (*_mean(), _codes(np.sign(high) * ((np.abs(high) + (1 << right >> 1)) >> right)))
