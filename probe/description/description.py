@@ -53,6 +53,6 @@ class Description:
     taken: tuple[Taken, ...] = ()
     """Of such a layer: what is not computed again from its own inputs, but taken as it was
     captured."""
-    kernels: Callable[[], Mapping[str, tuple[Step, ...]]] = dict
+    kernels: Callable[[], Mapping[str, tuple[Step, ...]]] | None = None
     """Where an engine computes in its own way, and others do the same in theirs: whose kernel ->
     its steps, that which ran first; asked where values differ."""

@@ -244,7 +244,7 @@ class Writer:
         plain = replace(capture, alone=None, again=None, constants=None, unseen=None)
         plain = replace(plain, changed=None, held=None)
         if plain.description is not None:
-            plain = replace(plain, description=replace(plain.description, kernels=dict))
+            plain = replace(plain, description=replace(plain.description, kernels=None))
         try:
             data = self._captured(plain)
         except Undescribed as error:

@@ -150,7 +150,7 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
         held={
             "others": search.others,
             "tensors": search.tensors,
-            "kernels": described.kernels if described is not None else dict,
+            "kernels": (described and described.kernels) or dict,
             "layer": call.capture.layer,
         },
     )

@@ -122,7 +122,7 @@ def kernels_of(nodes: Sequence[GraphNode]) -> tuple[Kernels, tuple[Tensor, ...]]
     call = calls.pop() if len(calls) == 1 else None
     if call is None or call.capture.description is None:
         return dict, ()
-    return call.capture.description.kernels, call.inputs
+    return call.capture.description.kernels or dict, call.inputs
 
 
 def of_another_kernel(nodes: Sequence[GraphNode], theirs: np.ndarray) -> Finding | None:
