@@ -4,6 +4,7 @@ Nothing but pytest is imported before a test asks for it.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -14,14 +15,18 @@ import pytest
 
 from probe import command_line
 from probe.files.regular_file import exists
+from probe.suggestions import did_you_mean, near
 
 if TYPE_CHECKING:
+    from probe.errors import ProbeError
     from probe.model_comparison.reports.result import ModelComparison
 
-__all__ = ["Asked", "asked_by"]
+__all__ = ["Asked", "as_of_mark", "asked_by"]
 
 # ruff: noqa: PLC0415 - NumPy and frameworks wait until a test asks for them.
 
+_OPTION = re.compile(r"(--(\w+) ([\w./,:-]*\w))")
+"""Of the command line, with its value."""
 _OPENING = ("factory", "imports", "trust", "device", "engine", "signature", "gguf")
 _CHECKING = ("input", "against", "layers", "shape", "seed", "search", "strict")
 
@@ -129,14 +134,35 @@ class Asked:
         return command_line.drawing(self.options.get("shape"), self.options.get("seed", 0))
 
 
+def as_of_mark(error: "ProbeError") -> str:
+    """The sentence, and how the options in it are written in a mark."""
+    written = dict.fromkeys(
+        f"{option} is {option[2:].partition(' ')[0]}={_as_of_python(value)}"
+        for option, name, value in _OPTION.findall(str(error))
+        if name in _VALUES
+    )
+    return f"{error}{'; in the mark ' * bool(written)}{' and '.join(written)}"
+
+
+def _as_of_python(value: str) -> str:
+    """A value of the command line as Python writes it."""
+    if re.fullmatch(r"[\d,]+", value):
+        return f"({', '.join(value.split(','))})"
+    return f'"{value}"'
+
+
 def asked_by(marker: pytest.Mark, test: Path, config: pytest.Config, kept: dict[Any, Any]) -> Asked:
     """What a mark asks for; fails where it says what it cannot mean."""
-    unknown = marker.kwargs.keys() - {*_OPENING, *_CHECKING}
-    if len(marker.args) != 1 or unknown:
-        known = ", ".join((*_CHECKING, *_OPENING))
-        surplus = f"; it has no {sorted(unknown)[0]}" if unknown else ""
+    names = (*_CHECKING, *_OPENING)
+    wrong = ""
+    if unknown := sorted(marker.kwargs.keys() - {*names}):
+        wrong = f"; it has no {unknown[0]}"
+        if meant := did_you_mean(near(unknown[0], names)):
+            wrong += f", {meant}"
+    if len(marker.args) != 1 or wrong:
+        known = ", ".join(names)
         pytest.fail(
-            f"the mark probe takes a model's file and the options {known}{surplus}", pytrace=False
+            f"the mark probe takes a model's file and the options {known}{wrong}", pytrace=False
         )
     given = {name: value for name, value in marker.kwargs.items() if value is not None}
     for name, value in {"model": marker.args[0], **given}.items():

@@ -5,7 +5,8 @@ Nothing but pytest is imported before a test asks for it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -17,7 +18,7 @@ import pytest
 from probe import command_line, printable
 from probe.files import atomic_write
 from probe.files.regular_file import exists
-from probe.pytest_mark import Asked, asked_by
+from probe.pytest_mark import Asked, as_of_mark, asked_by
 
 if TYPE_CHECKING:
     from probe.report import Report
@@ -56,20 +57,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     if "layer" not in metafunc.fixturenames:
         pytest.fail("a test marked with probe takes the argument `layer`", pytrace=False)
-    from probe.errors import ProbeError
-
     config = metafunc.config
     asked = asked_by(marker, metafunc.definition.path, config, config.stash[_KEPT])
-    try:
+    names: list[str] = []
+    with _in_a_sentence():
         names = asked.names()
-    except ProbeError as error:
-        pytest.fail(str(error), pytrace=False)
     metafunc.parametrize(
         "layer",
         [(asked, name) for name in names],
         indirect=True,
         ids=[name or "(root)" for name in names],
     )
+
+
+@contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    """A test fails with the sentence of an error of ours alone."""
+    from probe.errors import ProbeError
+
+    __tracebackhide__ = True
+    try:
+        yield
+    except ProbeError as error:
+        raise pytest.fail.Exception(as_of_mark(error), pytrace=False) from None
 
 
 @pytest.fixture
@@ -101,7 +111,10 @@ class LayerUnderTest:
         from probe import check
 
         asked = self.asked
-        return check(asked.opened(), self.name, asked.input(), search=asked.search, **asked.drawn())
+        with _in_a_sentence():
+            return check(
+                asked.opened(), self.name, asked.input(), search=asked.search, **asked.drawn()
+            )
 
     def assert_agrees(self) -> None:
         """Fails where the layer diverges; skips where it is unchecked (fails with ``strict``), and
@@ -135,7 +148,8 @@ class LayerUnderTest:
         from probe.model_comparison.reports.junit import properties
         from probe.model_comparison.reports.text import pair_text
 
-        comparison = self.asked.compared()
+        with _in_a_sentence():
+            comparison = self.asked.compared()
         pair = next((pair for pair in comparison.pairs if self.name in pair.a), None)
         if pair is None:
             pytest.skip(f"no layer of the other model corresponds to {self.name!r}")

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import onnx
 import pytest
+import torch
 from child_pytest import OF_THIS_RUN, child_environment
 from onnx import TensorProto, helper, numpy_helper
 from repository import ROOT
@@ -258,7 +259,7 @@ def test_layers(layer, key):
     [
         ('"missing.onnx"', "there is no file"),
         ('"net.onnx", inputs="x.npy"', "takes a model's file and the options input, against"),
-        ('"net.onnx", inputs="x.npy"', "; it has no inputs"),
+        ('"net.onnx", inputs="x.npy"', "; it has no inputs, did you mean input or imports?"),
         ('"net.onnx", input="y.npy"', "there is no file"),
         ('"net.onnx", layers=["bias", "dens"]', "no layer 'dens'; did you mean 'dense'?"),
         ('"x.npy"', "is a NumPy array and no model"),
@@ -269,6 +270,20 @@ def test_a_wrong_mark_is_one_sentence(run, tmp_path, mark, words):
     status, out = run(tmp_path, f"@pytest.mark.probe({mark})\ndef test_it(layer): pass\n")
     assert status == 2 and words in out and "Traceback" not in out, out
     assert "pluggy" not in out, "no stack"
+    assert "another exception occurred" not in out, "said once"
+
+
+def test_what_goes_wrong_in_a_test_is_one_sentence_in_words_of_the_mark(run, tmp_path):
+    torch.save(torch.nn.Linear(3, 2).state_dict(), tmp_path / "net.pt")
+    (tmp_path / "built.py").write_text("import torch\ndef net(): return torch.nn.Linear(3, 2)\n")
+    mark = f'"net.pt", factory="{tmp_path}/built.py:net"'
+    body = f"@pytest.mark.probe({mark})\ndef test_it(layer): layer.assert_agrees()\n"
+    status, out = run(tmp_path, body)
+    way = 'in the mark --input x.npy is input="x.npy" and --shape 2,3 is shape=(2, 3)'
+    assert status == 1 and out.count(way) == 1 and "Traceback" not in out, out
+    assert "probe/api.py" not in out and "def " not in out, "no source"
+    status, out = run(tmp_path, body.replace(mark, f"{mark}, shape=(2, 3)"))
+    assert status == 0, out
 
 
 WRONG_VALUES = {

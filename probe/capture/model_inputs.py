@@ -12,6 +12,7 @@ import numpy as np
 from probe import printable
 from probe.capture.images import pixels
 from probe.capture.input_values import is_whole, refuse_others
+from probe.capture.undeclared_input import undeclared
 from probe.capture.user_arrays import (
     InputArgument,
     Inputs,
@@ -492,15 +493,7 @@ def _shaped(model: Model, shape: Shape) -> tuple[InputSpec, ...]:
     specs = model.inputs
     if shape is None:
         if specs is None:
-            hint = model.input_hint
-            raise BadInput(
-                "the model does not declare its input shape"
-                + (f" ({hint})" if hint else "")
-                + (
-                    "; give an input (--input x.npy) or the shape of a random one (shape=, "
-                    "--shape 1,3,224,224)"
-                )
-            )
+            raise BadInput(undeclared(model))
         return specs
     given: object = shape
     if isinstance(given, str) or not isinstance(given, Iterable):

@@ -73,10 +73,7 @@ def reported(
     kept = OnDemand(call.capture, again, tuple(outputs)) if options.sparing and agree else outputs
     return report(
         outputs=kept,
-        weights=ByName(
-            (name, _kept(weight) if options.detail else weight)
-            for name, weight in _weights(described.steps).items()
-        ),
+        weights=_weights(described.steps, options.detail),
         ops=_ops(layer),
         calls=tuple(site.call for site in described.sites),
         parameters=tuple(map(parameters_of, [step.op for step in layer.steps])),
@@ -101,8 +98,9 @@ def _known(call: Judgement) -> np.ndarray | None:
     return yours.party.known if yours is not None else None
 
 
-def _weights(steps: tuple[Step, ...]) -> dict[str, Weight]:
-    return numbered(weight for step in steps for weight in weight_fields(step.op).values())
+def _weights(steps: tuple[Step, ...], copied: bool) -> ByName[Weight]:
+    weights = numbered(weight for step in steps for weight in weight_fields(step.op).values())
+    return ByName((name, _kept(weight) if copied else weight) for name, weight in weights.items())
 
 
 def _held(call: Judgement, options: Options) -> dict[str, ComparedWith]:

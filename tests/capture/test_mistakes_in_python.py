@@ -49,3 +49,43 @@ def test_names_of_a_report_are_told():
         with pytest.raises(KeyError, match=r"no 'torch': there is 'framework', 'numpy', 'onnx'"):
             outputs["torch"]
     assert report.weights.get("kernel") is None
+
+
+class Convolved(nn.Module):
+    """Its second layer fits images of 8 x 8 alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 2, 3, padding=1), nn.Linear(128, 2)
+
+    def forward(self, x):
+        return self.second(self.first(x).flatten(1))
+
+
+class OfSteps(nn.Module):
+    """It takes samples of steps of features."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 2)
+
+    def forward(self, x):
+        samples, steps, _ = x.shape
+        return self.first(x).reshape(steps, samples, 2)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [(Convolved(), (2, 3, 8, 8)), (OfSteps(), (2, 32, 3)), (nn.Embedding(7, 2), (2, 32))],
+)
+def test_a_shape_that_is_proposed_is_accepted(module, shape):
+    words = f"(shape=, --shape {','.join(map(str, shape))})"
+    with pytest.raises(ProbeError, match=re.escape(words)):
+        probe.check(module, "")
+    assert probe.check(module, "", shape=shape).ok
+
+
+def test_arrays_are_proposed_for_several_inputs():
+    words = r"give its 2 inputs \(np.savez\('inputs.npz', input1=input1, input2=input2\), --input"
+    with pytest.raises(ProbeError, match=words):
+        probe.check(PAIR, "")

@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from probe.errors import BadInput, ForwardFailed, first_line
 
-from .input_checks import mismatch, without_batch
+from .input_checks import mismatch, needed, without_batch
 from .restore_state import held
 from .tensors import tensors_in
 from .wrong_values import wrong_values
@@ -35,17 +35,15 @@ def check_arguments(
         names = ", ".join(forward.parameters)
         raise BadInput(
             f"{type(root).__name__} takes ({names}); you gave {count} input{'s' * (count != 1)} "
-            f"({error}): {_as_it_takes(forward, count)}"
+            f"({error}): {_as_it_takes(root, len(forward.parameters), count)}"
         ) from None
 
 
-def _as_it_takes(forward: inspect.Signature, count: int) -> str:
-    """How inputs are given to a forward of these parameters."""
-    parameters = forward.parameters.values()
-    if count > len(parameters):
+def _as_it_takes(root: torch.nn.Module, most: int, count: int) -> str:
+    """How inputs are given to a forward of so many parameters."""
+    if count > most:
         return "a list or tuple is an input each, and one array is np.array(x)"
-    needed = [part.name for part in parameters if part.default is part.empty]
-    arrays = ", ".join(f"{name}={name}" for name in needed)
+    arrays = ", ".join(f"{name}={name}" for name in needed(root))
     return f"give all by name, np.savez('inputs.npz', {arrays}), or in Python dict({arrays})"
 
 

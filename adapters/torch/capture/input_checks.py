@@ -1,10 +1,14 @@
 """What shape a module wants its input in, in words, and how to bring another shape to it."""
 
+import inspect
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from probe.model import InputSpec
 
 from ..describe.describe import SPATIAL, public_name
 
-__all__ = ["Expectation", "expectation", "mismatch", "without_batch"]
+__all__ = ["Expectation", "expectation", "guessed", "mismatch", "needed", "without_batch"]
 
 
 class Expectation(NamedTuple):
@@ -42,6 +46,29 @@ def expectation(module: Any) -> Expectation | None:
             axes = ("batch", "steps") if module.batch_first else ("steps", "batch")
             return Expectation((*axes, "features"), -1, module.input_size)
     return None
+
+
+def guessed(modules: Sequence[Any]) -> tuple[InputSpec, ...]:
+    """What the input may be by the first layer that looks up indices or fixes a size."""
+    if modules and public_name(type(modules[0])).startswith("torch.nn.Embedding"):
+        return (InputSpec("x", (None, None), "int64"),)
+    wanted = next(filter(None, map(expectation, modules)), None)
+    if wanted is None:
+        return ()
+    sizes: list[int | None] = [None] * len(wanted.axes)
+    sizes[wanted.fixed] = wanted.size
+    if wanted.axes != ("batch", "features"):
+        return (InputSpec("x", tuple(sizes)),)
+    return tuple(InputSpec("x", (*[None] * free, wanted.size)) for free in (1, 2, 3))
+
+
+def needed(module: Any) -> tuple[str, ...]:
+    """The parameters of forward that have no default."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return tuple(
+        part.name for part in parameters if part.default is part.empty and part.kind not in kinds
+    )
 
 
 def mismatch(module: Any, shape: tuple[int, ...], *, of_model: bool = True) -> str | None:

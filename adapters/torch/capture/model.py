@@ -22,7 +22,7 @@ from .arguments import bound_to, names_of_arrays
 from .devices import provenance
 from .exported_program import Program
 from .function_calls import FunctionCalls
-from .input_checks import expectation
+from .input_checks import expectation, guessed, needed
 from .module_hooks import watch
 from .module_tree import atomic, graph_around, is_called, named, unwrapped
 from .rounding_noise import RoundingNoise, half_precision
@@ -97,6 +97,12 @@ class TorchModel(Shown):
                     f"its first layer {name} ({type(module).__name__}) expects {wanted.shape()}"
                 ).replace("  ", " ")
         return ""
+
+    def guessed_inputs(self) -> tuple[InputSpec, ...]:
+        return guessed([module for _, module in self._atomic()])
+
+    def needed_inputs(self) -> tuple[str, ...]:
+        return needed(self.module)
 
     @property
     def input_index_bound(self) -> int | None:
