@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 import numpy as np
 import onnx
 import pytest
-import torch
 from child_pytest import OF_THIS_RUN, child_environment
 from onnx import TensorProto, helper, numpy_helper
 from repository import ROOT
@@ -274,15 +273,15 @@ def test_a_wrong_mark_is_one_sentence(run, tmp_path, mark, words):
 
 
 def test_what_goes_wrong_in_a_test_is_one_sentence_in_words_of_the_mark(run, tmp_path):
-    torch.save(torch.nn.Linear(3, 2).state_dict(), tmp_path / "net.pt")
-    (tmp_path / "built.py").write_text("import torch\ndef net(): return torch.nn.Linear(3, 2)\n")
-    mark = f'"net.pt", factory="{tmp_path}/built.py:net"'
+    net(tmp_path / "net.onnx")
+    np.save(tmp_path / "few.npy", X[:1])
+    mark = '"net.onnx", input="few.npy"'
     body = f"@pytest.mark.probe({mark})\ndef test_it(layer): layer.assert_agrees()\n"
     status, out = run(tmp_path, body)
-    way = 'in the mark --input x.npy is input="x.npy" and --shape 2,3 is shape=(2, 3)'
-    assert status == 1 and out.count(way) == 1 and "Traceback" not in out, out
+    way = "in the mark --shape 2,3 is shape=(2, 3)"
+    assert status == 1 and out.count(way) == 3 and "Traceback" not in out, out
     assert "probe/api.py" not in out and "def " not in out, "no source"
-    status, out = run(tmp_path, body.replace(mark, f"{mark}, shape=(2, 3)"))
+    status, out = run(tmp_path, body.replace('input="few.npy"', "shape=(2, 3)"))
     assert status == 0, out
 
 
