@@ -16,6 +16,7 @@ from probe.cli.status import status
 from probe.command_line import joined, of_process
 from probe.errors import NotCompared
 from probe.listing import calls_of
+from probe.model import containers_of
 from probe.report.as_json import as_dict, dumped, plain
 from probe.report.blocks import row
 from probe.report.text import Columns, columns_for, line
@@ -209,6 +210,8 @@ class _Swept:
 def _columns(model: "Model", page: int, short: bool) -> Columns:
     names = [len(printable.name(layer.name)) for layer in model.layers]
     kinds = [len(printable.name(layer.kind)) for layer in model.layers]
-    if model.may_be_operation("/add"):
-        kinds.append(len("Tensor.flatten"))  # operations, which only the run shows
+    if blocks := [name for name in containers_of(model) if model.may_be_operation(f"{name}/add")]:
+        longest = max(blocks, key=len)  # operations, which only the run shows
+        names.append(len(printable.name(f"{longest}/transpose:1")))
+        kinds.append(len("Tensor.transpose"))
     return columns_for(max((0, *names)), max((0, *kinds)), page, short)

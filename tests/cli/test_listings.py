@@ -76,6 +76,36 @@ def test_a_run_and_a_recording_show_the_shapes_of_blocks(probe, net):
     assert len({line.find(" (1, 2") for line in out.splitlines() if "block" in line}) == 1, out
 
 
+TURNED = """
+import torch
+
+class Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q = torch.nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.q(x.transpose(1, 2).transpose(1, 2)).transpose(1, 2).tanh()
+
+class Net(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__()
+        self.inner = Block()
+"""
+
+
+def test_columns_of_a_sweep_have_room_for_operations(probe, tmp_path, monkeypatch):
+    """Their names are known by the run alone, and may be longer than those of the layers."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "turned.py").write_text(TURNED)
+    names: dict[str, type] = {}
+    exec(TURNED, names)
+    torch.save(names["Net"]().state_dict(), "turned.pt")
+    status, out, _ = probe("turned.pt", "--factory", "turned.py:Net", "--shape", "2,3,2", "--all")
+    assert status == 0 and "inner/transpose:2 Tensor.transpose (2, 2, 3)" in out, out
+    assert len({line.find(" (2, ") for line in out.splitlines() if "agree  " in line}) == 1, out
+
+
 def test_parameters_alone_are_a_table_and_the_way_to_their_layers(probe, net):
     status, out, err = probe("net.pt")
     assert (status, err) == (0, "") and "\nnote: net.pt is a state_dict (parameters " in out
