@@ -87,7 +87,12 @@ def by_name(path: str, dtype: str | None = None) -> dict[str, np.ndarray]:
     if not is_folder(path):
         found = array(path)
         if isinstance(found, dict):
-            _refuse_saved(found, path, "an .npz keyed by layer names is needed here")
+            _refuse_saved(
+                found,
+                path,
+                "an .npz keyed by layer names is needed here, such as "
+                "np.savez('mine.npz', **{'conv': y}) writes",
+            )
             return found
         raise BadInput(
             f"{path} holds one array without a name: give an .npz or a folder of .npy files, whose "
@@ -261,7 +266,11 @@ def values(
     if len(values) == 1:
         return next(iter(values.values()))
     _refuse_saved(values, path, f"give your own output of {layer!r} alone, as an .npy")
-    raise BadInput(f"{path} contains {printable.several(values)}, but no array named {layer!r}")
+    first = next(iter(values), "y")
+    raise BadInput(
+        f"{path} contains {printable.several(values)}, but no array named {layer!r}: give one "
+        f"alone, np.save('y.npy', np.load({path!r})[{first!r}])"
+    )
 
 
 def replacements(

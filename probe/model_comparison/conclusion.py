@@ -1,5 +1,6 @@
 """The verdict on two models, and its sentence."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -110,7 +111,7 @@ def _verdict(
     if unmade:
         return "diverge", f"diverge: {unmade[0]}; {agreeing}"
     if not pairs:
-        return "unchecked", "unchecked: no tensor of B corresponds to one of A"
+        return "unchecked", f"unchecked: no tensor of B corresponds to one of A{_by_hand(outcome)}"
     if any(pair.verdict == "diverge" for pair in pairs):
         return "diverge", f"diverge: {agreeing}"
     unchecked = _why_unchecked(outcome, agreeing, strict)
@@ -119,6 +120,14 @@ def _verdict(
     if unchecked:
         return "unchecked", unchecked
     return "agree", f"agree: {agreeing}"
+
+
+def _by_hand(outcome: Compared) -> str:
+    """How the user says which layers correspond."""
+    if not all(outcome.unpaired):
+        return ""
+    first, second = (json.dumps(printable.name(names[0])) for names in outcome.unpaired)
+    return f": name those that do, --pairs pairs.json of {{{first}: {second}}} (pairs=)"
 
 
 def _why_unchecked(outcome: Compared, agreeing: str, strict: bool) -> str:

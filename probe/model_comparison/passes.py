@@ -112,7 +112,7 @@ def passes_of(
         of_a = _pass_of(a, x, shape, seed, runs[0]._replace(reference=True))
     say("running B")
     same_layout = _have_one_layout(a.framework, b.framework)
-    with told_of(Side.B):
+    with told_of(Side.B, "" if x_b is not None else "; B's own input is x_b= (--input-b)"):
         of_b = _pass_of_b(b, of_a, x, x_b, same_layout, runs[1])
     return ComparedPasses(of_a.graph, of_b, of_a, None, same_layout)
 

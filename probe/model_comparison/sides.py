@@ -9,7 +9,7 @@ import numpy as np
 from probe import printable
 from probe.capture.run import ModelLike, opened
 from probe.capture.user_arrays import as_array, holds_numbers
-from probe.errors import BadInput, ProbeError
+from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import ComputesInCodes, Model, OutputsAlone, recorded
 
 __all__ = ["ArraysAlone", "Side", "in_numbers", "opened_side", "told_of"]
@@ -29,14 +29,16 @@ class Side(Enum):
 
 
 @contextmanager
-def told_of(side: Side) -> Iterator[None]:
-    """What goes wrong within is said of that side, where it does not say so itself."""
+def told_of(side: Side, hint: str = "") -> Iterator[None]:
+    """What goes wrong within is said of that side, where it does not say so itself, and then the
+    hint."""
     try:
         yield
     except ProbeError as error:
         said = str(error)
         if not said.startswith(("A ", "A's ", "A: ", "B ", "B's ", "B: ")):
-            error.args = (f"{side.value}: {said}",)
+            more = hint if isinstance(error, BadInput | ForwardFailed) else ""
+            error.args = (f"{side.value}: {said}{more}",)
         raise
 
 

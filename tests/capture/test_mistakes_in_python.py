@@ -89,3 +89,13 @@ def test_arrays_are_proposed_for_several_inputs():
     words = r"give its 2 inputs \(np.savez\('inputs.npz', input1=input1, input2=input2\), --input"
     with pytest.raises(ProbeError, match=words):
         probe.check(PAIR, "")
+
+
+def test_two_models_that_do_not_fit_each_other():
+    with pytest.raises(ProbeError, match=r"^B: .*; B's own input is x_b= \(--input-b\)$"):
+        probe.compare(MODEL, nn.Linear(4, 2), X)
+    with pytest.raises(ProbeError, match=r"^B: .* with 4 features; you gave \(2, 3\).* size 4$"):
+        probe.compare(MODEL, nn.Linear(4, 2), X, x_b=X)
+    found = probe.compare(nn.Sequential(MODEL), {"foo": np.ones((2, 7))}, X)
+    words = 'corresponds to one of A: name those that do, --pairs pairs.json of {"0": "foo"}'
+    assert found.verdict == "unchecked" and words in found.sentence
