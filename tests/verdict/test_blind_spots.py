@@ -209,7 +209,9 @@ def test_an_epsilon_that_rounding_hides(kind, epsilon, missed):
 
 def test_a_gain_of_one_and_inputs_without_order():
     x = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
-    assert said(probe.check(nn.LayerNorm(8), "", x), "weight is all one")
+    for norm in (nn.LayerNorm(8), nn.GroupNorm(2, 8)):
+        assert said(probe.check(norm, "", x), "weight is all one")
+        assert said(probe.check(norm, "", x), "bias is all zero, so omitting it")
     layer = trained(nn.Bilinear(3, 2, 4))
     both = [np.zeros((5, 3), np.float32), np.ones((5, 2), np.float32)]
     report = probe.check(layer, "", given=both)

@@ -438,6 +438,9 @@ class LayerNormalization(Op):
     engine_differences = (SQUARES_OVERFLOW,)
     takes_any_float = True
 
+    def undetected(self, inputs: Arrays) -> list[str]:
+        return zero_bias(self.bias)
+
     def _parameters(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
         return _along(self.scale, 1.0, shape), _along(self.bias, 0.0, shape)
@@ -520,6 +523,9 @@ class GroupNormalization(Op):
     engine_differences = (SQUARES_OVERFLOW,)
     takes_any_float = True
     samplewise = True
+
+    def undetected(self, inputs: Arrays) -> list[str]:
+        return zero_bias(self.bias)
 
     def _split(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(x.shape[0], self.groups, x.shape[1] // self.groups, *x.shape[2:])
