@@ -3,8 +3,10 @@ fit: axes to add, channels to move, values to flatten."""
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import permutations
 from typing import TYPE_CHECKING
 
+from probe.capture.input_values import by_name
 from probe.errors import BadInput
 
 if TYPE_CHECKING:
@@ -12,8 +14,10 @@ if TYPE_CHECKING:
 
     from probe.model import InputSpec
 
-__all__ = ["Shape", "fits", "refuse_shape", "refuse_shapes"]
+__all__ = ["Shape", "fits", "refuse_order", "refuse_shape", "refuse_shapes"]
 
+_ORDERED = 5
+"""Inputs of which every order is tried."""
 Shape = tuple[int | None, ...]
 """With None where a size is free."""
 
@@ -35,14 +39,15 @@ def refuse_shape(
     """Raises BadInput where an array of that shape does not fit; ``axes`` are the names of those
     that are wanted, where they are known, and ``batch`` the one size of the batch that is taken."""
     if not fits(wanted, actual):
-        shape = ", ".join(axes or ("any" if size is None else str(size) for size in wanted))
+        shape = f"({', '.join(axes)})" if axes else _sizes(wanted)
         way_out = _way_out(axes, wanted, actual, batch or 1)
-        raise BadInput(f"{who} expects ({shape}); you gave {actual}: {way_out}")
+        raise BadInput(f"{who} expects {shape}; you gave {actual}: {way_out}")
 
 
 def refuse_shapes(specs: "Sequence[InputSpec]", arrays: "Sequence[np.ndarray]") -> None:
     """The same for all inputs of a model that takes a batch of the declared size alone. A spec
     without axes leaves their number open, a size that is not positive is free."""
+    refuse_order(specs, arrays)
     for spec, array in zip(specs, arrays, strict=False):
         wanted = tuple(size if size is None or size > 0 else None for size in spec.shape)
         if not wanted:
@@ -50,12 +55,35 @@ def refuse_shapes(specs: "Sequence[InputSpec]", arrays: "Sequence[np.ndarray]") 
         who = "the model" if len(specs) == 1 else f"the input {spec.name!r}"
         refuse_shape(who, wanted, array.shape, batch=wanted[0])
         if wanted[0] not in (None, array.shape[0]):
-            sizes = ", ".join("any" if size is None else str(size) for size in wanted)
             whole = (wanted[0], *array.shape[1:])
             raise BadInput(
-                f"{who} expects ({sizes}); you gave {array.shape}: it fixes the size of the batch, "
-                f"the first axis, at {wanted[0]}: {_filling(array.shape, whole)}"
+                f"{who} expects {_sizes(wanted)}; you gave {array.shape}: it fixes the size of the "
+                f"batch, the first axis, at {wanted[0]}: {_filling(array.shape, whole)}"
             )
+
+
+def refuse_order(specs: "Sequence[InputSpec]", arrays: "Sequence[np.ndarray]") -> None:
+    """Raises BadInput where the arrays fit in another order alone."""
+    shapes = [tuple(spec.shape) for spec in specs]
+    given = [array.shape for array in arrays]
+    if not 1 < len(shapes) <= _ORDERED or len(given) != len(shapes) or _all_fit(shapes, given):
+        return
+    if any(_all_fit(shapes, order) for order in permutations(given)):
+        names = ", ".join(f"{spec.name} {_sizes(spec.shape)}" for spec in specs)
+        raise BadInput(
+            f"the model takes {names}; you gave {', '.join(map(str, given))}: they are in another "
+            f"order, so give them by name, {by_name([spec.name for spec in specs])}"
+        )
+
+
+def _all_fit(shapes: Sequence[Shape], given: Sequence[Sequence[int]]) -> bool:
+    return all(
+        not wanted or fits(wanted, shape) for wanted, shape in zip(shapes, given, strict=True)
+    )
+
+
+def _sizes(shape: Shape) -> str:
+    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
 
 
 def _filling(actual: tuple[int, ...], whole: tuple[int, ...]) -> str:

@@ -12,7 +12,7 @@ from probe.errors import BadInput
 if TYPE_CHECKING:
     from probe.model import InputSpec
 
-__all__ = ["is_whole", "refuse_no_indices", "refuse_others"]
+__all__ = ["by_name", "is_whole", "refuse_no_indices", "refuse_others", "uneven"]
 
 
 def is_whole(value: object) -> TypeGuard[SupportsIndex]:
@@ -27,6 +27,23 @@ def refuse_others(arrays: Sequence[np.ndarray]) -> None:
             raise BadInput(
                 f"an input must hold real numbers; you gave an array of dtype {array.dtype}"
             )
+
+
+def by_name(names: Sequence[str]) -> str:
+    """How several arrays are given under these names."""
+    arrays = ", ".join(f"{name}={name}" for name in names)
+    if all(map(str.isidentifier, names)):
+        return f"np.savez('inputs.npz', {arrays}), or in Python dict({arrays})"
+    arrays = ", ".join(f"{name!r}: x{place}" for place, name in enumerate(names))
+    return f"np.savez('inputs.npz', **{{{arrays}}}), or in Python {{{arrays}}}"
+
+
+def uneven(shapes: Sequence[Sequence[int]]) -> str:
+    """What is added to an error of a forward pass whose inputs are not of one batch."""
+    counts = [shape[0] for shape in shapes if len(shape)]
+    if len(set(counts)) < 2:
+        return ""
+    return f"; the inputs have {' and '.join(map(str, counts))} samples: give each as many"
 
 
 def refuse_no_indices(specs: "Sequence[InputSpec]", arrays: Sequence[np.ndarray]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from probe import printable
 from probe.capture.images import pixels
-from probe.capture.input_values import is_whole, refuse_others
+from probe.capture.input_values import by_name, is_whole, refuse_others
 from probe.capture.undeclared_input import undeclared
 from probe.capture.user_arrays import (
     InputArgument,
@@ -359,9 +359,10 @@ def _in_order(model: Model, x: Inputs, words: str) -> tuple[tuple[np.ndarray, ..
         arrays = (as_array(x),)
     refuse_others(arrays)
     if specs is not None and len(arrays) != len(specs):
+        names = [spec.name for spec in specs]
         raise BadInput(
-            f"the model takes {len(specs)} inputs "
-            f"({', '.join(spec.name for spec in specs)}); you gave {len(arrays)}"
+            f"the model takes {len(specs)} inputs ({', '.join(names)}); you gave {len(arrays)}: "
+            f"give all by name, {by_name(names)}"
         )
     return arrays, given_words(arrays, words)
 

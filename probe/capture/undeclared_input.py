@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from probe.capture.input_values import by_name
 from probe.errors import BadInput, ForwardFailed
 from probe.model import InputSpec, Model, is_large
 
@@ -35,11 +36,7 @@ def undeclared(model: Model) -> str:
     specs: tuple[InputSpec, ...] = ()
     if isinstance(model, GuessesInput):
         if len(names := model.needed_inputs()) > 1:
-            arrays = ", ".join(f"{name}={name}" for name in names)
-            return (
-                f"{words} its {len(names)} inputs (np.savez('inputs.npz', {arrays}), --input "
-                f"inputs.npz, in Python dict({arrays}))"
-            )
+            return f"{words} its {len(names)} inputs, --input inputs.npz of {by_name(names)}"
         specs = model.guessed_inputs()
     shape = _accepted(model, specs) if specs and not is_large(model) else _USUAL
     example = f" {','.join(map(str, shape))}" if shape else ""

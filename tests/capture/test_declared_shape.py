@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from probe.capture.declared_shape import refuse_shapes
+from probe.capture.declared_shape import refuse_order, refuse_shapes
 from probe.errors import BadInput
 from probe.model import InputSpec
 
@@ -35,3 +35,14 @@ def test_ways_out_lead_to_the_shape(declared, given):
                 refuse_shapes([InputSpec("x", declared)], [np.zeros(eval(sizes))])
             x = eval(way)
     refuse_shapes([InputSpec("x", declared)], [x])
+
+
+def test_inputs_in_another_order_are_told():
+    specs = [InputSpec("steps", (None, 9, 5)), InputSpec("x/side", (None, 3))]
+    arrays = [np.zeros((2, 3)), np.zeros((2, 9, 5))]
+    words = "you gave (2, 3), (2, 9, 5): they are in another order, so give them by name, np.savez("
+    with pytest.raises(BadInput, match=re.escape(words)) as raised:
+        refuse_order(specs, arrays)
+    assert str(raised.value).endswith("or in Python {'steps': x0, 'x/side': x1}")
+    refuse_order(specs, arrays[::-1])
+    refuse_order(specs, [np.zeros((2, 3)), np.zeros((2, 4))])

@@ -86,7 +86,9 @@ def test_a_shape_that_is_proposed_is_accepted(module, shape):
 
 
 def test_arrays_are_proposed_for_several_inputs():
-    words = r"give its 2 inputs \(np.savez\('inputs.npz', input1=input1, input2=input2\), --input"
+    words = (
+        r"give its 2 inputs, --input inputs.npz of np.savez\('inputs.npz', input1=input1, input2="
+    )
     with pytest.raises(ProbeError, match=words):
         probe.check(PAIR, "")
 

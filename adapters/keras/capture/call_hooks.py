@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from probe.capture.input_values import uneven
 from probe.capture.producers import Producers
 from probe.errors import ForwardFailed, NotReached, Undescribed
 from probe.model import OnCall
@@ -92,7 +93,8 @@ def watch(
             hint = _only_eagerly(forward)
         else:
             hint = ""
-        raise ForwardFailed(f"{failed}{hint}")
+        shapes = [tensors.array(tensor).shape for tensor in input_tensors]
+        raise ForwardFailed(f"{failed}{uneven(shapes)}{hint}")
     for name in state.compiled - state.counts.keys():
         raise NotReached(
             f"{name!r} was called only inside a compiled graph, where its values cannot be captured"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.capture.declared_shape import Shape, fits, refuse_shape
+from probe.capture.declared_shape import Shape, fits, refuse_order, refuse_shape
 from probe.capture.input_values import refuse_no_indices
 from probe.errors import BadInput
 from probe.model import InputSpec
@@ -66,6 +66,7 @@ def checked(root: Any, keras: Any, arrays: Sequence[np.ndarray]) -> list[np.ndar
             f"the model takes {len(wanted)} inputs "
             f"({', '.join(spec.name for spec in wanted)}); you gave {len(arrays)}"
         )
+    refuse_order(wanted, arrays)
     found = []
     for spec, tensor, array in zip(wanted, _model_inputs(root), arrays, strict=True):
         array = np.asarray(array)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.nn.parameter import is_lazy
 
+from probe.capture.input_values import by_name, uneven
 from probe.errors import BadInput, ForwardFailed, first_line
 
 from .input_checks import mismatch, needed, without_batch
@@ -43,8 +44,7 @@ def _as_it_takes(root: torch.nn.Module, most: int, count: int) -> str:
     """How inputs are given to a forward of so many parameters."""
     if count > most:
         return "a list or tuple is an input each, and one array is np.array(x)"
-    arrays = ", ".join(f"{name}={name}" for name in needed(root))
-    return f"give all by name, np.savez('inputs.npz', {arrays}), or in Python dict({arrays})"
+    return f"give all by name, {by_name(needed(root))}"
 
 
 def failure(
@@ -97,6 +97,7 @@ def failure(
     return ForwardFailed(
         f"the forward pass failed in {place}, called on {shapes}: "
         f"{wrong or f'{type(error).__name__}: {first_line(error)}'}"
+        + uneven([tensor.shape for tensor in inputs])
     )
 
 
