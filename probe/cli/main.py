@@ -113,7 +113,7 @@ def _file(**given: Any) -> None:
 
     Lists the layers of MODEL, or checks one (--layer) or all of them (--all) against NumPy and ONNX
     Runtime. MODEL is a Keras .keras, .h5 or .hdf5 file (QKeras too), a PyTorch .pt, .pth, .pt2 or
-    .safetensors file, a Hugging Face directory, a SavedModel, a .tflite or .onnx file, or a
+    .safetensors file, a Hugging Face directory, a SavedModel, a .tflite, .onnx or .gguf file, or a
     recording (probe record).
 
     \b
