@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-from probe.capture.input_values import by_name
 from probe.errors import BadInput
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
     from probe.model import InputSpec
 
-__all__ = ["Shape", "fits", "refuse_order", "refuse_shape", "refuse_shapes"]
+__all__ = ["Shape", "by_name", "fits", "refuse_order", "refuse_shape", "refuse_shapes"]
 
 _ORDERED = 5
 """Inputs of which every order is tried."""
@@ -74,6 +73,15 @@ def refuse_order(specs: "Sequence[InputSpec]", arrays: "Sequence[np.ndarray]") -
             f"the model takes {names}; you gave {', '.join(map(str, given))}: they are in another "
             f"order, so give them by name, {by_name([spec.name for spec in specs])}"
         )
+
+
+def by_name(names: Sequence[str]) -> str:
+    """How several arrays are given under these names."""
+    arrays = ", ".join(f"{name}={name}" for name in names)
+    if all(map(str.isidentifier, names)):
+        return f"np.savez('inputs.npz', {arrays}), or in Python dict({arrays})"
+    arrays = ", ".join(f"{name!r}: x{place}" for place, name in enumerate(names))
+    return f"np.savez('inputs.npz', **{{{arrays}}}), or in Python {{{arrays}}}"
 
 
 def _all_fit(shapes: Sequence[Shape], given: Sequence[Sequence[int]]) -> bool:

@@ -12,7 +12,7 @@ from probe.errors import BadInput
 if TYPE_CHECKING:
     from probe.model import InputSpec
 
-__all__ = ["by_name", "is_whole", "refuse_no_indices", "refuse_others", "uneven"]
+__all__ = ["is_whole", "refuse_no_indices", "refuse_others", "uneven"]
 
 
 def is_whole(value: object) -> TypeGuard[SupportsIndex]:
@@ -27,15 +27,6 @@ def refuse_others(arrays: Sequence[np.ndarray]) -> None:
             raise BadInput(
                 f"an input must hold real numbers; you gave an array of dtype {array.dtype}"
             )
-
-
-def by_name(names: Sequence[str]) -> str:
-    """How several arrays are given under these names."""
-    arrays = ", ".join(f"{name}={name}" for name in names)
-    if all(map(str.isidentifier, names)):
-        return f"np.savez('inputs.npz', {arrays}), or in Python dict({arrays})"
-    arrays = ", ".join(f"{name!r}: x{place}" for place, name in enumerate(names))
-    return f"np.savez('inputs.npz', **{{{arrays}}}), or in Python {{{arrays}}}"
 
 
 def uneven(shapes: Sequence[Sequence[int]]) -> str:

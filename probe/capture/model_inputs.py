@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe import printable
+from probe.capture.declared_shape import by_name
 from probe.capture.images import pixels
-from probe.capture.input_values import by_name, is_whole, refuse_others
+from probe.capture.input_values import is_whole, refuse_others
 from probe.capture.undeclared_input import undeclared
 from probe.capture.user_arrays import (
     InputArgument,

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from probe.capture.input_values import by_name
+from probe.capture.declared_shape import by_name
 from probe.errors import BadInput, ForwardFailed
 from probe.model import InputSpec, Model, is_large
 

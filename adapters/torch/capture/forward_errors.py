@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch.nn.parameter import is_lazy
 
-from probe.capture.input_values import by_name, uneven
+from probe.capture.declared_shape import by_name
+from probe.capture.input_values import uneven
 from probe.errors import BadInput, ForwardFailed, first_line
 
 from .input_checks import mismatch, needed, without_batch
