@@ -12,7 +12,8 @@ from probe.capture.replacing import Replacing
 from probe.capture.user_arrays import InputArgument, Inputs, Shape
 from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import Model
-from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, tensors_alone
+from probe.model_comparison.dumps.reading import as_of_model
+from probe.model_comparison.graphs.graph import GraphNode, ModelGraph
 from probe.model_comparison.graphs.node_values import channel_axis, signature
 from probe.model_comparison.graphs.normalize import normalized
 from probe.model_comparison.graphs.quantized import quantizes, take_integers_away
@@ -101,12 +102,14 @@ def passes_of(
         say("running A")
         with told_of(Side.A):
             walked = _pass_of(a, x, shape, seed, runs[0])
-        return ComparedPasses(tensors_alone(b.arrays), walked, walked, Side.B, notes=b.notes)
+        arrays, notes = as_of_model(b.arrays, walked.graph)
+        return ComparedPasses(arrays, walked, walked, Side.B, notes=(*b.notes, *notes))
     if isinstance(a, ArraysAlone):
         say("running B")
         with told_of(Side.B):
             walked = _pass_of(b, x if x_b is None else x_b, shape, seed, runs[1])
-        return ComparedPasses(tensors_alone(a.arrays), walked, walked, Side.A, notes=a.notes)
+        arrays, notes = as_of_model(a.arrays, walked.graph)
+        return ComparedPasses(arrays, walked, walked, Side.A, notes=(*a.notes, *notes))
     say("running A")
     with told_of(Side.A):
         of_a = _pass_of(a, x, shape, seed, runs[0]._replace(reference=True))

@@ -1,6 +1,7 @@
 """Mistakes of the comparison itself, looked for before a model is blamed: nothing copied, another
 mode, another input, dumps that are all alike or of another layer."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
@@ -12,6 +13,7 @@ from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, Tensor
 from probe.model_comparison.graphs.node_values import signature
 from probe.model_comparison.matching.segments import Segment
 from probe.numerics.shared_memory import DO, in_words, overlaps
+from probe.ops import Add
 from probe.ops.step import Step
 from probe.report import Finding
 
@@ -28,6 +30,8 @@ __all__ = [
 
 Kernels = Callable[[], Mapping[str, tuple[Step, ...]]]
 _NEAR = 1e-4
+_CALL = re.compile("[/:]")
+"""Between the name of a layer and that of an operation in it, or the number of a call."""
 
 
 def of_modes(a: ModelGraph, b: ModelGraph) -> Iterator[str]:
@@ -85,8 +89,7 @@ def of_dumped(segment: Segment, model: ModelGraph, alone: ModelGraph) -> Iterato
         if _near(signature(tensor.value), mark) and _same(tensor.value, dump):
             yield (
                 f"the array {printable.name(segment.paired.a.tensor.name)} holds the output of "
-                f"{printable.name(tensor.name)}: it was read at another place, or the buffer was "
-                "reused"
+                f"{printable.name(tensor.name)}: {_read_elsewhere(own, tensor)}"
             )
             return
 
@@ -132,6 +135,23 @@ def of_another_kernel(nodes: Sequence[GraphNode], theirs: np.ndarray) -> Finding
     if found is None:
         return None
     return Finding("another-kernel", found.claim("B's", "A"), 0.0, do=NEITHER)
+
+
+def _read_elsewhere(own: Tensor, held: Tensor) -> str:
+    """How an array comes to hold another tensor than its own."""
+    node, reader = own.root.node, _CALL.split(held.name)[0]
+    if node is not None and isinstance(node.op, Add) and held.root in (x.root for x in node.inputs):
+        return (
+            "the residual is not added to it (layers of vLLM and sglang return both, "
+            "hidden_states and residual, and the next layer adds them)"
+        )
+    readers = {_CALL.split(consumer.call.name)[0] for consumer in own.consumers}
+    if readers == {reader} and not own.name.startswith(reader):
+        return (
+            "it was read one layer later (the last of the hidden_states of transformers is behind "
+            "the final norm)"
+        )
+    return "it was read at another place, or the buffer was reused"
 
 
 def ties(pair_a: np.ndarray, pair_b: np.ndarray, allowed: np.ndarray) -> str:

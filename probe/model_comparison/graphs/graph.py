@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 
 import ml_dtypes
 import numpy as np
@@ -88,6 +89,8 @@ class Tensor:
     """How the model makes it, where it does of its own numbers alone."""
     rounding: np.ndarray | None = None
     """How far such a tensor may lie from what another model holds in its place."""
+    stands_for: str = ""
+    """Of an array that no node makes: the name of a layer, as far as its own tells one."""
 
     @property
     def value(self) -> np.ndarray:
@@ -224,9 +227,15 @@ def recorded_pass(
     return graph.numbered(), outputs
 
 
-def tensors_alone(arrays: Mapping[str, np.ndarray]) -> ModelGraph:
-    """Arrays by names that another program wrote, of which nobody knows what made them."""
-    loose = tuple(Tensor(name, np.asarray(array)) for name, array in arrays.items())
+def tensors_alone(
+    arrays: Mapping[str, np.ndarray], files: Mapping[str, str] = MappingProxyType({})
+) -> ModelGraph:
+    """Arrays by names that another program wrote, of which nobody knows what made them; ``files``
+    are the names that these have there, where they are others."""
+    loose = tuple(
+        Tensor(files.get(name, name), np.asarray(array), stands_for=name)
+        for name, array in arrays.items()
+    )
     return ModelGraph([], (), (), loose=loose)
 
 

@@ -7,21 +7,27 @@ tools write these names, with ``.`` or ``_`` in the place of ``-`` where a file 
 import re
 from collections.abc import Collection
 
-__all__ = ["module_of"]
+__all__ = ["block_of", "is_rotated", "module_of"]
 
+_ROTATED = ("Qcur", "Kcur")
 _OF_A_BLOCK = {
     "attn_norm": ("input_layernorm", "ln_1", "attention_norm"),
     "Qcur": ("self_attn.q_proj", "attn.q_proj"),
     "Kcur": ("self_attn.k_proj", "attn.k_proj"),
     "Vcur": ("self_attn.v_proj", "attn.v_proj"),
+    "Qcur_normed": ("self_attn.q_norm", "self_attn.q_layernorm"),
+    "Kcur_normed": ("self_attn.k_norm", "self_attn.k_layernorm"),
     "wqkv": ("self_attn.qkv_proj", "attn.c_attn", "attention.query_key_value"),
     "kqv_out": ("self_attn.o_proj", "attn.c_proj", "attention.dense"),
     "attn_out": ("self_attn.o_proj", "attn.c_proj", "attention.dense"),
+    "attn_post_norm": ("post_attention_layernorm", "post_self_attn_layernorm"),
     "ffn_norm": ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2", "ffn_norm"),
+    "ffn_post_norm": ("post_feedforward_layernorm", "post_mlp_layernorm"),
     "ffn_gate": ("mlp.gate_proj",),
     "ffn_up": ("mlp.up_proj", "mlp.c_fc", "mlp.dense_h_to_4h"),
     "ffn_out": ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h"),
-    "ffn_moe_logits": ("mlp.gate", "block_sparse_moe.gate"),
+    "ffn_moe_logits": ("mlp.gate", "mlp.router", "block_sparse_moe.gate"),
+    "ffn_moe_out": ("mlp.experts", "block_sparse_moe"),
     "l_out": ("",),
 }
 """The ends of the names of modules within a block, by llama.cpp's name for what they give."""
@@ -32,6 +38,21 @@ _OF_THE_MODEL = {
 }
 _NUMBERED = re.compile(r"(.+?)[-._](\d+)")
 _BLOCK = re.compile(r"(?:^|.*\.)(?:layers|h|blocks)\.(\d+)")
+_WITHIN = re.compile(_BLOCK.pattern + r"(?=[./])")
+
+
+def is_rotated(name: str) -> bool:
+    """Whether an array holds queries or keys, by llama.cpp's name for them."""
+    numbered = _NUMBERED.fullmatch(name)
+    return numbered is not None and numbered[1].startswith(_ROTATED)
+
+
+def block_of(name: str) -> str | None:
+    """The number of the block in the name of a module, or in llama.cpp's of a value."""
+    found = _NUMBERED.fullmatch(name) or _WITHIN.match(name)
+    if found is None:
+        return None
+    return found[found.lastindex or 0]
 
 
 def module_of(name: str, modules: Collection[str]) -> str | None:

@@ -67,8 +67,8 @@ def likely_ways(state: WalkState, a: Tensor, b: Tensor, inner: Tensor | None = N
         way = state.way_of(x)
         if way is not None and way.merged is None and len(way.perm) == rank[1]:
             likely.append(way)
-    if rank in state.remembered:
-        likely.append(state.remembered[rank])
+    shapes = (a.value.shape, state.values[b].shape if b in state.values else b.value.shape)
+    likely += [state.remembered[key] for key in (rank, shapes) if key in state.remembered]
     return [way for way in likely if way.fits(a.value.shape)]
 
 
@@ -144,8 +144,8 @@ def pair_up(
     else:
         kept = slack_of_a(state, source.tensor)
     state.slack[b] = None if kept is None or source.columns else way.to_b(kept)
-    if way.merged is None and local.ok:
-        state.remembered[len(way.perm), len(way.perm)] = way
+    if local.ok:
+        state.remembered[way.merged or (len(way.perm), len(way.perm))] = way
     for tensor in source.tensors:
         if tensor.recorded is not None:
             state.slacks_of_a[tensor] = digits_of_a(state, tensor)

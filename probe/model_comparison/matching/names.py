@@ -13,7 +13,14 @@ from probe.model_comparison.matching.paired import Decision
 from probe.model_comparison.matching.walk import walk_again
 from probe.model_comparison.matching.walk_state import WalkState
 
-__all__ = ["before_activation", "by_names", "in_one_layout", "names_of_layers", "repeated"]
+__all__ = [
+    "before_activation",
+    "by_names",
+    "in_one_layout",
+    "named_tensors",
+    "names_of_layers",
+    "repeated",
+]
 
 _ACTIVATED = ("_linear", "_relu", "_softmax", "_tanh", "_sigmoid", "_elu", "_selu", "_hard_sigmoid")
 """What hls4ml puts behind a layer's name where it makes a layer of the activation."""
@@ -40,27 +47,33 @@ def repeated(alone: ModelGraph, model: ModelGraph) -> Iterator[tuple[Tensor, Ten
             yield array, first[tensor], tensor
 
 
-def _named(alone: ModelGraph, model: ModelGraph) -> Iterator[tuple[Tensor, Tensor]]:
+def named_tensors(model: ModelGraph) -> dict[str, Tensor]:
+    """What the calls and the blocks of a model give, by their names."""
     exact: dict[str, Tensor] = {}
-    plain: dict[str, list[Tensor]] = {}
-    names = {array.name for array in alone.loose}
     for tensor in model.tensors:
         if tensor.recorded is not None and tensor.node is not None:
             exact[tensor.name] = tensor
-    exact |= {name: tensor for name, tensor in _blocks(model).items() if name not in exact}
+    return exact | {name: tensor for name, tensor in _blocks(model).items() if name not in exact}
+
+
+def _named(alone: ModelGraph, model: ModelGraph) -> Iterator[tuple[Tensor, Tensor]]:
+    exact = named_tensors(model)
+    plain: dict[str, list[Tensor]] = {}
+    names = {array.stands_for for array in alone.loose}
     for name, tensor in exact.items():
         plain.setdefault(_plain(name), []).append(tensor)
     for array in alone.loose:
-        match = exact.get(array.name)
-        if match is not None and any(f"{array.name}{end}" in names for end in _ACTIVATED):
+        name = array.stands_for
+        match = exact.get(name)
+        if match is not None and any(f"{name}{end}" in names for end in _ACTIVATED):
             match = before_activation(match)
         for end in _ACTIVATED:
-            if match is None and array.name.endswith(end):
-                match = exact.get(array.name.removesuffix(end))
+            if match is None and name.endswith(end):
+                match = exact.get(name.removesuffix(end))
         if match is None:
-            alike = plain.get(_plain(array.name), [])
+            alike = plain.get(_plain(name), [])
             match = alike[0] if len(alike) == 1 else None
-        if match is None and (module := module_of(array.name, exact)) is not None:
+        if match is None and (module := module_of(name, exact)) is not None:
             holders = [other for other in exact.values() if _holds_numbers_of(array, other)]
             if not holders or _holds_numbers_of(array, exact[module]):
                 match = exact[module]

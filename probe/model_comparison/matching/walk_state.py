@@ -70,8 +70,8 @@ class WalkState:
     """Tensors of B that are as B recorded them, since they cannot be computed."""
     own: dict[GraphNode, np.ndarray] = field(init=False, default_factory=dict)
     """What rounding does to the products of either model, for each channel on the average."""
-    remembered: dict[tuple[int, int], Way] = field(init=False, default_factory=dict)
-    """The last way that fitted tensors of such ranks."""
+    remembered: dict[tuple[object, object], Way] = field(init=False, default_factory=dict)
+    """The last way that fitted tensors of such ranks, or shapes where axes are merged."""
     awaited: dict[Tensor, list[Tensor]] = field(init=False, default_factory=dict)
     """Tensors of B behind an anchor, and what of A they may be."""
     inside: set[Tensor] = field(init=False, default_factory=set)
