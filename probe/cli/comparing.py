@@ -70,6 +70,7 @@ def _compared(arguments: Comparing) -> int:
                 input_of(arguments),
                 x_b=array_files.input_file(arguments.input_b, arguments.dtype),
                 pairs=arguments.pairs,
+                axes=arguments.axes,
                 strict=arguments.strict,
                 rtol=arguments.rtol,
                 atol=arguments.atol,
@@ -87,7 +88,7 @@ def _compared(arguments: Comparing) -> int:
 
 
 _OF_A_RUN = (
-    *("input", "input_b", "text", "seed", "shape", "arg", "pairs", "replace", "replace_b"),
+    *("input", "input_b", "text", "seed", "shape", "arg", "pairs", "axes", "replace", "replace_b"),
     *("layers", "types", "rtol", "atol", "thorough"),
 )
 """Options that say what models are run on, or how far what they give may lie apart."""

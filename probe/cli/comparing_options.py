@@ -30,6 +30,7 @@ class Comparing(Given):
     input_b: str | None = None
     pairs: str | None = None
     save_pairs: str | None = None
+    axes: str | None = None
     types: str | None = None
     layers: str | None = None
     replace_b: tuple[tuple[str, str], ...] = ()
@@ -108,6 +109,12 @@ def _what_is_compared() -> list[click.Option]:
             ["--save-pairs"],
             metavar="FILE",
             help="Write the pairs of layers that probe found, to edit and give to --pairs.",
+        ),
+        click.Option(
+            ["--axes"],
+            metavar='"t h d"',
+            help="Order in memory of the axes of arrays that another program wrote, the slowest "
+            "first: b batch, t tokens, h heads, d features; (b t) are merged.",
         ),
         click.Option(
             ["--types"],

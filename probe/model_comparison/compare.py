@@ -16,12 +16,13 @@ from probe.model import Model, recorded
 from probe.model_comparison.batches import batches
 from probe.model_comparison.causes.types import Types, beyond, read_types
 from probe.model_comparison.conclusion import concluded
+from probe.model_comparison.declared_axes import declared_axes
 from probe.model_comparison.given_pairs import Pairing
 from probe.model_comparison.pairing import compared
 from probe.model_comparison.passes import outputs_apart, passes_of
 from probe.model_comparison.reports.result import ModelComparison
 from probe.model_comparison.side_run import Blocks, SideRun, blocks_of
-from probe.model_comparison.sides import ArraysAlone, in_numbers, opened_side
+from probe.model_comparison.sides import ArraysAlone, declare_axes, in_numbers, opened_side
 from probe.model_comparison.stored_weights import compared_weights
 from probe.process.interrupts import undisturbed
 from probe.verdict.options import NOT_SEARCHED, search_of
@@ -37,6 +38,7 @@ def compare(
     *,
     x_b: Inputs = None,
     pairs: Pairing = None,
+    axes: str | None = None,
     strict: bool = False,
     shape: Shape = None,
     seed: int = 0,
@@ -63,6 +65,9 @@ def compare(
         x_b: B's own input. None: A's, by name, by shape or in order, in the order of axes and the
             batch that B's input shapes want.
         pairs: Layers that stand for one another: names of A and B, or a JSON file of such.
+        axes: In which order the axes of arrays alone lie in memory, the slowest first, such as
+            "t h d" or "(b t) d": b batch, t tokens, h heads, d features, in parentheses those that
+            are in one. None: whatever fits.
         strict: Whether a layer without a partner leaves the comparison unchecked at best.
         shape: As for ``probe.check``.
         seed: As for ``probe.check``.
@@ -96,12 +101,14 @@ def compare(
     """
     say = progress or (lambda _: None)
     if import_module("probe.adapters").weights_alone(a, b):
-        return _of_weights(a, b, (x, x_b, pairs, replace, replace_b), say)
+        return _of_weights(a, b, (x, x_b, pairs, axes, replace, replace_b), say)
     tolerance = tolerance_of(rtol, atol)
     how = search_of(search, thorough) or NOT_SEARCHED
+    order = declared_axes(axes)
     planned = None if types is None else read_types(types)
     is_drawn = (x.values if isinstance(x, InputArgument) else x) is None
     (first, second), of_numbers = in_numbers(opened_side(a), opened_side(b), is_drawn)
+    declare_axes((first, second), order)
     blocks = blocks_of(layers)
     runs = SideRun(replace, blocks), SideRun(replace_b, blocks)
     furthest = 0.0
@@ -139,7 +146,7 @@ def _of_weights(
     if any(value is not None for value in given):
         raise BadInput(
             "a GGUF file holds weights that are compared as they are stored: leave out the "
-            "inputs, pairs and replaced outputs"
+            "inputs, pairs, axes and replaced outputs"
         )
     files = import_module("probe.adapters").weight_files(a, b)
     return compared_weights(files, say).opened_by(_path(a), _path(b), {})

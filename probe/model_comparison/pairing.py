@@ -18,6 +18,7 @@ from probe.model_comparison.causes.own_mistakes import (
 )
 from probe.model_comparison.causes.reading import hidden
 from probe.model_comparison.causes.unseen_weights import unseen_weights
+from probe.model_comparison.dumps.axes import way_of_order
 from probe.model_comparison.given_pairs import Pairing, given_pairs, of_one_integer_file
 from probe.model_comparison.graphs.graph import ModelGraph, Tensor
 from probe.model_comparison.graphs.shared_constants import share_constants
@@ -126,7 +127,9 @@ def _pair(passes: ComparedPasses, pairs: Pairing, say: Callable[[str], None]) ->
     if alone is None and not decisions:
         decisions += [Decision(*both, "name") for both in of_one_integer_file(a, b)]
     if alone is not None:
-        decisions += [Decision(*both, "name") for both in by_names(a, b)]
+        for both in by_names(a, b):
+            way = way_of_order(*both, passes.ordered)
+            decisions.append(Decision(*both, "name", way, only=way is not None))
         decisions += _by_own_values(a, b, decisions)
     say("computing B's layers on A's tensors")
     level = level_between(a, b, shared) if alone is None else Level()

@@ -76,6 +76,8 @@ class ComparedPasses(NamedTuple):
     same_layout: bool = False
     """Whether both models have one order of axes."""
     notes: tuple[str, ...] = ()
+    ordered: frozenset[str] = frozenset()
+    """The names of arrays whose order of axes the user has told."""
 
 
 def passes_of(
@@ -102,14 +104,12 @@ def passes_of(
         say("running A")
         with told_of(Side.A):
             walked = _pass_of(a, x, shape, seed, runs[0])
-        arrays, notes = as_of_model(b.arrays, walked.graph)
-        return ComparedPasses(arrays, walked, walked, Side.B, notes=(*b.notes, *notes))
+        return _of_dump(b, Side.B, walked)
     if isinstance(a, ArraysAlone):
         say("running B")
         with told_of(Side.B):
             walked = _pass_of(b, x if x_b is None else x_b, shape, seed, runs[1])
-        arrays, notes = as_of_model(a.arrays, walked.graph)
-        return ComparedPasses(arrays, walked, walked, Side.A, notes=(*a.notes, *notes))
+        return _of_dump(a, Side.A, walked)
     say("running A")
     with told_of(Side.A):
         of_a = _pass_of(a, x, shape, seed, runs[0]._replace(reference=True))
@@ -118,6 +118,12 @@ def passes_of(
     with told_of(Side.B, "" if x_b is not None else "; B's own input is x_b= (--input-b)"):
         of_b = _pass_of_b(b, of_a, x, x_b, same_layout, runs[1])
     return ComparedPasses(of_a.graph, of_b, of_a, None, same_layout)
+
+
+def _of_dump(alone: ArraysAlone, side: Side, walked: ModelPass) -> ComparedPasses:
+    dump = as_of_model(alone.arrays, walked.graph, alone.axes)
+    notes = (*alone.notes, *dump.notes)
+    return ComparedPasses(dump.arrays, walked, walked, side, notes=notes, ordered=dump.ordered)
 
 
 def _pass_of(

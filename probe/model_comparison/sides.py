@@ -1,6 +1,6 @@
 """The two sides of a comparison: models, or arrays by names that another program wrote."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 
@@ -11,8 +11,9 @@ from probe.capture.run import ModelLike, opened
 from probe.capture.user_arrays import as_array, holds_numbers
 from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import ComputesInCodes, Model, OutputsAlone, recorded
+from probe.model_comparison.declared_axes import Axes
 
-__all__ = ["ArraysAlone", "Side", "in_numbers", "opened_side", "told_of"]
+__all__ = ["ArraysAlone", "Side", "declare_axes", "in_numbers", "opened_side", "told_of"]
 
 
 class Side(Enum):
@@ -49,6 +50,7 @@ class ArraysAlone:
         self.source = source
         self.arrays = {name: array for name, array in arrays.items() if holds_numbers(array)}
         self.notes: tuple[str, ...] = ()
+        self.axes: Axes | None = None
         if not self.arrays:
             raise BadInput(f"{source} holds no arrays of real numbers")
         if others := [repr(name) for name in arrays if name not in self.arrays]:
@@ -69,6 +71,20 @@ def opened_side(source: ModelLike | Mapping[str, object]) -> Model | ArraysAlone
     if isinstance(model, OutputsAlone):
         return ArraysAlone(model.outputs_alone(), model.source)
     return model
+
+
+def declare_axes(sides: Iterable[Model | ArraysAlone], axes: Axes | None) -> None:
+    """Notes the order of the axes of arrays; BadInput where both sides are models."""
+    if axes is None:
+        return
+    alone = [side for side in sides if isinstance(side, ArraysAlone)]
+    if not alone:
+        raise BadInput(
+            "axes (--axes) is the order of axes of arrays that another program wrote, and both "
+            "sides are models: leave it out"
+        )
+    for side in alone:
+        side.axes = axes
 
 
 def in_numbers(

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import probe
+from probe.cli.main import command
+from probe.errors import BadInput
 
 SIZES = {
     **{"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2},
@@ -213,3 +216,57 @@ def test_no_wrong_value_of_llama_cpp_agrees(
     comparison = probe.compare(model, arrays, X[:1], search=False)
     assert comparison.verdict == "diverge"
     assert name in comparison.sources[0].b
+
+
+def _bytes(path: Path, arrays: Arrays) -> Path:
+    path.mkdir()
+    for name, array in arrays.items():
+        (path / f"{name}.bin").write_bytes(np.ascontiguousarray(array, np.float32).tobytes())
+    return path
+
+
+def test_folders_of_bytes_in_declared_axes(
+    model: torch.nn.Module, values: Arrays, of_llama_cpp: Arrays, tmp_path: Path
+) -> None:
+    torch.save(model, tmp_path / "net.pt")
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "first.npy", X[:1])
+    turned = {name: array.T for name, array in of_llama_cpp.items()}
+    cases = [
+        (_of_vllm(values), "x.npy", "(b t) d"),
+        (of_llama_cpp, "first.npy", "t h d"),
+        (turned, "first.npy", "d h t"),
+    ]
+    for place, (arrays, given, axes) in enumerate(cases):
+        folder = str(_bytes(tmp_path / str(place), arrays))
+        words = ["compare", str(tmp_path / "net.pt"), folder, "--input", str(tmp_path / given)]
+        words += ["--trust", "--dtype", "float32", "--axes", axes]
+        found = CliRunner().invoke(command, words)
+        assert found.exit_code == 0 and "\nagree: " in found.output, found.output
+
+
+def test_an_array_in_other_axes_than_the_declared_differs(model: torch.nn.Module) -> None:
+    x = np.arange(16)[None]
+    with torch.no_grad(), _kept(model) as kept:
+        model(torch.tensor(x))
+    names = ("model.layers.0.input_layernorm", "model.layers.0.mlp.down_proj", "model.layers.0")
+    arrays = {name: kept[name][0] for name in names}
+    assert arrays[names[0]].shape == (16, 16)
+    arrays[names[1]] = arrays[names[1]].T  # of the same shape
+    assert probe.compare(model, arrays, x).verdict == "agree"
+    comparison = probe.compare(model, arrays, x, axes="t d", search=False)
+    assert [pair.b for pair in comparison.sources] == [(names[1],)]
+    reversed_axes = {name: array.T for name, array in arrays.items()}
+    comparison = probe.compare(model, reversed_axes, x, axes="d t", search=False)
+    assert [pair.b for pair in comparison.sources] == [(names[1],)]
+
+
+def test_axes_that_are_none(model: torch.nn.Module, values: Arrays) -> None:
+    arrays = {"model.norm": values["model.norm"]}
+    for axes in ("x y", "t t d", "h d", "t,d", "", "(b t d"):
+        with pytest.raises(BadInput, match=r"axes \(--axes\) lists the axes of the arrays"):
+            probe.compare(model, arrays, X, axes=axes)
+    with pytest.raises(BadInput, match="names 2 axes, and none of the arrays has as many"):
+        probe.compare(model, arrays, X, axes="t d")
+    with pytest.raises(BadInput, match="both sides are models"):
+        probe.compare(model, model, X, axes="t d")

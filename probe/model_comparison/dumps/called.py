@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
+from probe.model_comparison.graphs.graph import Tensor
 from probe.model_comparison.matching.dump_names import module_of
 
-__all__ = ["layers_meant"]
+__all__ = ["layers_meant", "own_tensor"]
 
 _NUMBERED = re.compile(r"^\d+[-_.]+(?=[a-zA-Z])")
 """The place of a call in the pass, before the name."""
@@ -24,6 +25,11 @@ def layers_meant(names: Collection[str], tensors: Collection[str]) -> dict[str, 
     meant = {name: _meant(name, tensors) for name in names}
     counts = Counter(meant.values())
     return {name: layer if counts[layer] == 1 else name for name, layer in meant.items()}
+
+
+def own_tensor(name: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """What the model gives under a name, or under that of the module that it stands for."""
+    return tensors.get(name) or tensors.get(module_of(name, tensors) or "")
 
 
 def _meant(name: str, tensors: Collection[str]) -> str:

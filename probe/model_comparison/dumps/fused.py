@@ -43,6 +43,8 @@ def _parts(name: str, array: np.ndarray, tensors: Mapping[str, Tensor]) -> dict[
     if not names or not all(part in tensors for part in names):
         return {}
     widths = [tensors[part].value.shape[-1] for part in names]
+    if array.ndim == 1 and array.size % sum(widths) == 0:
+        array = array.reshape(-1, sum(widths))
     for axis in _axes_of(array, sum(widths)):
         return dict(zip(names, np.split(array, np.cumsum(widths)[:-1], axis), strict=True))
     return {}

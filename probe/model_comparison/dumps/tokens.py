@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from probe import printable
+from probe.model_comparison.dumps.called import own_tensor
 from probe.model_comparison.graphs.graph import Tensor
-from probe.model_comparison.matching.dump_names import module_of
 
 __all__ = ["with_all_tokens"]
 
@@ -19,7 +19,7 @@ def with_all_tokens(
     are then not compared."""
     found, few = dict(arrays), list[str]()
     for name, array in arrays.items():
-        own = tensors.get(name) or tensors.get(module_of(name, tensors) or "")
+        own = own_tensor(name, tensors)
         rows = None if own is None else _rows(array, own.value)
         if own is None or rows is None:
             continue
