@@ -180,8 +180,9 @@ def _adapter_of_file(path: Path) -> str:
     if is_folder(path):
         return _adapter_of_folder(path)
     with open_file(path, "a model file", CannotOpen) as file:
-        head = file.read(1024)
+        text = file.read(1 << 20)
         size = file.seek(0, os.SEEK_END)
+    head = text[:1024]
     if head.startswith(_ZIP):
         return _adapter_of_archive(path)
     if _is_safetensors(head, size):
@@ -191,12 +192,16 @@ def _adapter_of_file(path: Path) -> str:
             if kind.startswith("."):
                 return kind
             raise CannotOpen(f"{path} is {kind}")
+    if _PRINTED.search(text):
+        return _RECORDING
     found = kind_of(str(path), head)
     if found is not None and found.as_model:
         raise CannotOpen(f"{path} is {found.what}: {found.as_model.format(path=path)}")
     raise CannotOpen(f"{path} is not a Keras, PyTorch, ONNX or TFLite file: {beginning(head)}")
 
 
+_PRINTED = re.compile(rb"(?:cb_eval|ggml_debug): +\S")
+"""In the first MiB of what llama.cpp's eval callback prints."""
 _KINDS: tuple[tuple[bytes, str], ...] = (
     (rb".{4}TFL3", ".tflite"),
     (rb"GGUF", ".gguf"),
@@ -297,7 +302,11 @@ _LISTED, _SHOWN = 1000, 3
 
 
 def _arrays_alone(path: Path) -> bool:
-    """Whether a folder holds .npy files and no other; it is read up to the first that is none."""
+    """Whether a folder holds .npy files and texts, and no other; it is read up to the first that
+    is none."""
     names = (name for _, _, files in os.walk(path) for name in files if not name.startswith("."))
     first = next(names, "")
-    return first.endswith(".npy") and all(name.endswith(".npy") for name in names)
+    return first.endswith(_ARRAYS) and all(name.endswith(_ARRAYS) for name in names)
+
+
+_ARRAYS = (".npy", ".txt", ".log")

@@ -452,8 +452,8 @@ class SeesCalls(Protocol):
 class OutputsAlone(Protocol):
     """What stands for a model and is arrays by names, which another program wrote."""
 
-    def outputs_alone(self) -> Mapping[str, np.ndarray]:
-        """The arrays."""
+    def outputs_alone(self) -> Mapping[str, Any]:
+        """The arrays; ``PrintedTensor`` where some elements are all that there is."""
 
 
 class RecordedPass(NamedTuple):

@@ -33,7 +33,7 @@ from probe.model_comparison.matching.arrays_alone import (
 from probe.model_comparison.matching.expected_error import expected_error
 from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.level_between import level_between
-from probe.model_comparison.matching.merging import merged
+from probe.model_comparison.matching.merging import behind_partial, merged
 from probe.model_comparison.matching.modes import tell_mode
 from probe.model_comparison.matching.names import by_names, in_one_layout, names_of_layers, repeated
 from probe.model_comparison.matching.own_values import by_own_values
@@ -66,6 +66,7 @@ __all__ = ["Compared", "compared"]
 _EXPLAINED = 8
 """In how many sources the mistake is looked for."""
 _UNSEARCHED = f"causes were searched for in {_EXPLAINED} sources before and not in this one"
+_IN_PART = "causes were not searched for: only some of its elements are known"
 _DRAWN = 24
 """Of how many pairs that differ there are pictures: of sources first."""
 _INNOCENT = (
@@ -176,7 +177,7 @@ class _Measured(NamedTuple):
 def _measure(passes: ComparedPasses, matched: Matched) -> _Measured:
     """What has come down from before to each pair."""
     walk = matched.walk
-    slack_a: _Slack = {}
+    slack_a: _Slack = {tensor: tensor.rounding for tensor in passes.reference.loose}
     if passes.alone is None:
         wanted = {tensor for paired in walk.pairs for tensor in paired.a.tensors}
         slack_a = carried(passes.reference, wanted, walk.own)
@@ -206,7 +207,7 @@ def _group(passes: ComparedPasses, matched: Matched) -> _Groups:
             for segment in matched.segments
             if segment.differs and own_is_nearer(segment.paired)
         ]
-    groups = merged(matched.segments, innocent)
+    groups = behind_partial(merged(matched.segments, innocent))
     others: OtherWeights | None = None
     if passes.alone is None:
         both = passes.reference, passes.walked.graph
@@ -239,6 +240,8 @@ def _explain(
         if segment in groups.sources:
             say(f"explaining {names_of(segment.b, paired.b)[-1]}")
             how = search if segment in searched else _UNSEARCHED
+            if paired.a.tensor.partial:
+                how = _IN_PART
             group = groups.sources[segment]
             if groups.others is not None and groups.others.explains(group):
                 pair = of_other_weights(pair, group, groups.others.sentence)

@@ -121,7 +121,7 @@ def passes_of(
 
 
 def _of_dump(alone: ArraysAlone, side: Side, walked: ModelPass) -> ComparedPasses:
-    dump = as_of_model(alone.arrays, walked.graph, alone.axes)
+    dump = as_of_model(alone.arrays, alone.printed, walked.graph, alone.axes)
     notes = (*alone.notes, *dump.notes)
     return ComparedPasses(dump.arrays, walked, walked, side, notes=notes, ordered=dump.ordered)
 

@@ -7,6 +7,7 @@ from enum import Enum
 import numpy as np
 
 from probe import printable
+from probe.capture.printed_tensors import PrintedTensor
 from probe.capture.run import ModelLike, opened
 from probe.capture.user_arrays import as_array, holds_numbers
 from probe.errors import BadInput, ForwardFailed, ProbeError
@@ -46,14 +47,20 @@ def told_of(side: Side, hint: str = "") -> Iterator[None]:
 class ArraysAlone:
     """Arrays by names, and where they come from: outputs alone."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
+    def __init__(self, arrays: Mapping[str, np.ndarray | PrintedTensor], source: str) -> None:
         self.source = source
-        self.arrays = {name: array for name, array in arrays.items() if holds_numbers(array)}
+        self.printed = {
+            name: array for name, array in arrays.items() if isinstance(array, PrintedTensor)
+        }
+        whole = {
+            name: array for name, array in arrays.items() if not isinstance(array, PrintedTensor)
+        }
+        self.arrays = {name: array for name, array in whole.items() if holds_numbers(array)}
         self.notes: tuple[str, ...] = ()
         self.axes: Axes | None = None
-        if not self.arrays:
+        if not self.arrays and not self.printed:
             raise BadInput(f"{source} holds no arrays of real numbers")
-        if others := [repr(name) for name in arrays if name not in self.arrays]:
+        if others := [repr(name) for name in whole if name not in self.arrays]:
             self.notes = (
                 f"{printable.several(others)} of {source} holds no real numbers and is not "
                 "compared",

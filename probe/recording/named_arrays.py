@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
+from probe.capture.printed_tensors import PrintedTensor
 from probe.command_line import joined
 from probe.errors import BadInput
 from probe.listing import Layer
@@ -24,10 +25,10 @@ class NamedArrays:
     input_index_bound = None
     inputs: tuple[InputSpec, ...] | None = ()
 
-    def __init__(self, source: str, arrays: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, source: str, arrays: Mapping[str, np.ndarray | PrintedTensor]) -> None:
         self.source, self._arrays = source, arrays
 
-    def outputs_alone(self) -> Mapping[str, np.ndarray]:
+    def outputs_alone(self) -> Mapping[str, np.ndarray | PrintedTensor]:
         """The arrays."""
         return self._arrays
 

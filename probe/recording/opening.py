@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from probe.capture import array_files
+from probe.capture.printed_tensors import PrintedTensor, holds_printed, read_printed
 from probe.errors import BadInput, CannotOpen, in_words
 from probe.files.regular_file import is_file, is_folder, open_file
 from probe.model import Capture
@@ -52,10 +53,33 @@ def _outputs(capture: Capture) -> np.ndarray | list[np.ndarray]:
     return list(capture.outputs)
 
 
+def _prints(path: Path) -> bool:
+    with open_file(path, "a text of printed tensors", links=False) as file:
+        return holds_printed(file)
+
+
+def _by_name(path: Path) -> dict[str, np.ndarray | PrintedTensor]:
+    """The arrays of an archive or a folder, those of texts among them."""
+    texts = sorted(file for kind in ("*.txt", "*.log") for file in path.rglob(kind))
+    found: dict[str, np.ndarray | PrintedTensor] = {}
+    for file in texts:
+        if _prints(file):
+            found |= read_printed(str(file), links=False)
+        else:
+            values = array_files.array(str(file), links=False)
+            assert isinstance(values, np.ndarray)
+            found[file.relative_to(path).with_suffix("").as_posix()] = values
+    if found and not any(path.rglob("*.npy")):
+        return found
+    return found | array_files.by_name(str(path))
+
+
 def opened(source: str | PathLike[str]) -> Recording | NamedArrays:
     """A Recording. Raises CannotOpen."""
     path = Path(source)
     try:
+        if not is_folder(path) and _prints(path):
+            return NamedArrays(str(path), read_printed(str(path)))
         members = FolderMembers(path) if is_folder(path) else ZipMembers(path)
         names = members.names()
         if INDEX not in names and JOURNAL in names:
@@ -64,7 +88,7 @@ def opened(source: str | PathLike[str]) -> Recording | NamedArrays:
                 "complete it"
             )
         if INDEX not in names:
-            return NamedArrays(str(path), array_files.by_name(str(path)))
+            return NamedArrays(str(path), _by_name(path))
         index: Any = unsealed(members.index())
         if not isinstance(index, dict) or type(index.get("schema")) is not int:
             raise Unfit("no schema number")

@@ -1,14 +1,17 @@
 """Arrays of another engine as the tensors of a model: by its names, in one piece, in its order."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from probe.capture.printed_tensors import PrintedTensor
 from probe.model_comparison.declared_axes import Axes
 from probe.model_comparison.dumps.axes import in_model_order
 from probe.model_comparison.dumps.called import layers_meant
 from probe.model_comparison.dumps.fused import split
+from probe.model_comparison.dumps.printed import filled
 from probe.model_comparison.dumps.rotated import unpermuted
 from probe.model_comparison.dumps.streams import streams_added
 from probe.model_comparison.dumps.tokens import with_all_tokens
@@ -28,8 +31,13 @@ class Dump(NamedTuple):
     """The names of those whose order of axes the user has told."""
 
 
-def as_of_model(arrays: Mapping[str, np.ndarray], model: ModelGraph, axes: Axes | None) -> Dump:
-    """The arrays as far as they are the model's in another form."""
+def as_of_model(
+    arrays: Mapping[str, np.ndarray],
+    printed: Mapping[str, PrintedTensor],
+    model: ModelGraph,
+    axes: Axes | None,
+) -> Dump:
+    """The arrays as far as they are the model's in another form, and tensors that are printed."""
     tensors = named_tensors(model)
     meant = layers_meant(arrays, tensors)
     files = {layer: name for name, layer in meant.items()}
@@ -38,4 +46,6 @@ def as_of_model(arrays: Mapping[str, np.ndarray], model: ModelGraph, axes: Axes 
     for step in (streams_added, split, unpermuted, with_all_tokens):
         found, said = step(found, tensors)
         notes += said
-    return Dump(tensors_alone(found, files), tuple(notes), ordered)
+    alone = tensors_alone(found, files)
+    more, said = filled(printed, tensors)
+    return Dump(replace(alone, loose=(*alone.loose, *more)), (*notes, *said), ordered)

@@ -91,6 +91,8 @@ class Tensor:
     """How far such a tensor may lie from what another model holds in its place."""
     stands_for: str = ""
     """Of an array that no node makes: the name of a layer, as far as its own tells one."""
+    partial: bool = False
+    """Whether another program has given some of its elements alone; the others are the model's."""
 
     @property
     def value(self) -> np.ndarray:

@@ -144,13 +144,13 @@ def slack_of_a(state: WalkState, tensor: Tensor) -> np.ndarray | None:
 
 def _of_nowhere(state: WalkState, tensor: Tensor) -> np.ndarray | None:
     """How far a tensor of A may be off that no node that is known makes."""
-    if tensor.rounding is not None:
-        return tensor.rounding
     return digits_of_a(state, tensor)
 
 
 def digits_of_a(state: WalkState, tensor: Tensor) -> np.ndarray | None:
     """What writing A's tensor into a file may have done to it, where A is arrays alone."""
+    if tensor.rounding is not None:
+        return tensor.rounding
     if state.a.loose:
         return digits(tensor.value)
     return None

@@ -9,7 +9,7 @@ from probe.model_comparison.graphs.node_values import signature
 from probe.model_comparison.matching.segments import Segment, computing, moves_elements
 from probe.ops import Recurrence
 
-__all__ = ["merged"]
+__all__ = ["behind_partial", "merged"]
 
 
 def _strays(segment: Segment) -> Iterator[Tensor]:
@@ -52,6 +52,15 @@ def _same_numbers(left: Tensor, right: Tensor) -> bool:
         return mine.size == theirs.size
     largest = float(np.abs(mine).max(initial=0.0, where=~np.isnan(mine)))
     return bool(np.allclose(mine, theirs, rtol=1e-4, atol=1e-6 * largest, equal_nan=True))
+
+
+def behind_partial(groups: Sequence[list[Segment]]) -> list[list[Segment]]:
+    """The groups; from the first on that begins with a tensor of which some elements alone are
+    known all in one: what follows is computed on a wrong tensor that is right elsewhere."""
+    for place, group in enumerate(groups):
+        if group[0].paired.a.tensor.partial:
+            return [*groups[:place], [segment for each in groups[place:] for segment in each]]
+    return [*groups]
 
 
 def merged(segments: Sequence[Segment], innocent: Sequence[Segment] = ()) -> list[list[Segment]]:
