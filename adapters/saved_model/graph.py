@@ -4,9 +4,8 @@ any tensor of it is computed."""
 import importlib
 import re
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -14,7 +13,6 @@ import numpy as np
 
 from probe import printable
 from probe.errors import CannotOpen, ForwardFailed, first_line
-from probe.process.interrupts import Shared
 
 from .proto import is_moved, short
 
@@ -23,9 +21,9 @@ __all__ = ["SignatureGraph", "StoredVariable", "loaded"]
 _SHAPES = ("Rank", "Shape", "ShapeN", "Size")
 _PASSED_ON = ("Identity", "StopGradient", "PreventGradient")
 
-_NODE = re.compile(r"Detected at node (\S+) defined at .*")
-_SAID = re.compile(r"[^\s<]")
-"""How a line begins that is none of a stack."""
+_NODE = re.compile(r"\{\{node (\S+?)\}\}")
+_ABOUT = ("Graph execution error", "Detected at node", "Node: ", " ", "\t")
+"""How lines begin that do not say what is wrong."""
 
 
 class StoredVariable(NamedTuple):
@@ -40,20 +38,32 @@ class SignatureGraph:
     """What a signature computes."""
 
     tensorflow: Any
-    function: Any
-    """Frozen: a WrappedFunction."""
+    graph: Any
+    """Frozen."""
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
     variables: Mapping[str, StoredVariable]
     """By the name of the constant that holds its numbers."""
     output_names: tuple[str, ...]
-    _pruned: dict[Any, Any] = field(default_factory=dict, repr=False)
-
-    @property
-    def graph(self) -> Any:
-        return self.function.graph
 
     @cached_property
-    def inputs(self) -> tuple[Any, ...]:
-        return tuple(self.function.inputs)
+    def _session(self) -> Any:
+        """Without Grappler, which would fuse operations whose results are captured apart."""
+        v1 = self.tensorflow.compat.v1
+        config = v1.ConfigProto()
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        return v1.Session(graph=self.graph, config=config)
+
+    @cached_property
+    def _needed(self) -> frozenset[str]:
+        """The names of the operations that what is returned depends on."""
+        found, waiting = set[str](), [tensor.op for tensor in self.outputs]
+        while waiting:
+            operation = waiting.pop()
+            if operation.name not in found:
+                found.add(operation.name)
+                waiting += [*(x.op for x in operation.inputs), *operation.control_inputs]
+        return frozenset(found)
 
     @cached_property
     def following(self) -> frozenset[str]:
@@ -72,7 +82,7 @@ class SignatureGraph:
         found: dict[str, Any] = {}
         for operation in self.graph.get_operations():
             follows = any(output.name in self.following for output in operation.outputs)
-            if is_moved(operation.type) or not follows:
+            if is_moved(operation.type) or not follows or operation.name not in self._needed:
                 continue
             name = short(operation.name)
             found[name if name not in found else operation.name] = operation
@@ -86,9 +96,10 @@ class SignatureGraph:
 
     @cached_property
     def _used(self) -> frozenset[str]:
-        used = {tensor.name for tensor in self.function.outputs}
+        used = {tensor.name for tensor in self.outputs}
         for operation in self.graph.get_operations():
-            used.update(source.name for source in operation.inputs)
+            if operation.name in self._needed:
+                used.update(source.name for source in operation.inputs)
         return frozenset(used)
 
     def given(self, operation: Any) -> list[Any]:
@@ -107,58 +118,58 @@ class SignatureGraph:
     ) -> list[np.ndarray]:
         """What tensors of the graph are, where these have such numbers; all as TensorFlow computes
         them one by one, without its rewriting of the graph."""
-        feeds = [tensor for tensor, _ in fed.values()]
-        key = (tuple(fed), tuple(tensor.name for tensor in fetched))
-        with _UNCHANGED:
-            try:
-                if key not in self._pruned:
-                    self._pruned[key] = self.function.prune(feeds, list(fetched))
-                values = [
-                    self.tensorflow.constant(array, tensor.dtype) for tensor, array in fed.values()
-                ]
-                found = self._pruned[key](*values)
-            except Exception as error:  # whatever TensorFlow makes of the numbers
-                raise ForwardFailed(f"TensorFlow: {_reason(error)}") from error
-        return [np.asarray(value.numpy()) for value in found]
+        try:
+            found = self._session.run(list(fetched), dict(fed.values()))
+        except Exception as error:  # whatever TensorFlow makes of the numbers
+            raise ForwardFailed(f"TensorFlow: {_reason(error)}") from error
+        return [np.asarray(value) for value in found]
 
 
 def _reason(error: Exception) -> str:
-    """What TensorFlow says, without the stack that it puts before the reason."""
-    node = _NODE.search(str(error))
-    if node is None:
+    """What TensorFlow says of which operation, without where it was defined."""
+    found = _NODE.search(str(error))
+    if found is None:
         return first_line(error)
-    said = (line for line in str(error)[node.end() :].splitlines() if _SAID.match(line))
-    return f"{printable.name(short(node[1]))}: {printable.line(next(said, first_line(error)))}"
-
-
-@contextmanager
-def _unchanged() -> Iterator[None]:
-    """Without Grappler, which would fuse operations whose results are captured apart."""
-    options = importlib.import_module("tensorflow").config.optimizer
-    before = options.get_experimental_options()
-    options.set_experimental_options({**before, "disable_meta_optimizer": True})
-    try:
-        yield
-    finally:
-        options.set_experimental_options({"disable_meta_optimizer": False, **before})
-
-
-_UNCHANGED = Shared(_unchanged)
+    said = (line for line in str(error).splitlines() if line and not line.startswith(_ABOUT))
+    return f"{printable.name(short(found[1]))}: {printable.line(next(said, first_line(error)))}"
 
 
 def loaded(path: str, signature: str) -> SignatureGraph:
     """The graph of a signature; CannotOpen where TensorFlow does not load it."""
     tensorflow = importlib.import_module("tensorflow")
-    freeze = importlib.import_module("tensorflow.python.framework.convert_to_constants")
     try:
         model = tensorflow.saved_model.load(path, tags=["serve"])
         function = model.signatures[signature]
-        frozen = freeze.convert_variables_to_constants_v2(function, lower_control_flow=False)
+        graph = _frozen(tensorflow, function)
     except Exception as error:  # whatever TensorFlow finds wrong
         raise CannotOpen(f"TensorFlow cannot load {path}: {first_line(error)}") from None
-    _refuse_tensors(path, frozen)
+    held = {id(inside) for inside in function.graph.internal_captures}
+    given = [tensor for tensor in function.inputs if id(tensor) not in held]
+    inputs, outputs = (
+        tuple(graph.get_tensor_by_name(tensor.name) for tensor in tensors)
+        for tensors in (given, function.outputs)
+    )
+    for tensor, own in zip(inputs, given, strict=True):
+        tensor.set_shape(own.shape)
+    _refuse_tensors(path, (*inputs, *outputs))
     names = tuple(_names(function.structured_outputs))
-    return SignatureGraph(tensorflow, frozen, dict(_variables(model, function)), names)
+    variables = dict(_variables(model, function))
+    return SignatureGraph(tensorflow, graph, inputs, outputs, variables, names)
+
+
+def _frozen(tensorflow: Any, function: Any) -> Any:
+    """The graph of a function with the numbers of its variables in it and the functions that it
+    calls inlined, but branches and loops: as ``convert_variables_to_constants_v2`` has it, without
+    making a function of it, which takes longer than all else."""
+    convert = importlib.import_module("tensorflow.python.framework.convert_to_constants")
+    data = convert._FunctionConverterDataInEager(
+        func=function, lower_control_flow=False, aggressive_inlining=False
+    )
+    definition, _ = convert._replace_variables_by_constants(converter_data=data)
+    graph = tensorflow.Graph()
+    with graph.as_default():
+        tensorflow.graph_util.import_graph_def(definition, name="")
+    return graph
 
 
 def _names(outputs: Any) -> Iterator[str]:
@@ -195,8 +206,8 @@ def _paths(model: Any) -> Mapping[int, str]:
     return paths
 
 
-def _refuse_tensors(path: str, function: Any) -> None:
-    for tensor in (*function.inputs, *function.outputs):
+def _refuse_tensors(path: str, tensors: Iterable[Any]) -> None:
+    for tensor in tensors:
         if tensor.dtype.name in ("string", "resource", "variant"):
             raise CannotOpen(
                 f"{path}: its signature takes or gives {printable.name(tensor.op.name)} of the "

@@ -36,7 +36,7 @@ class Serving:
                 )
                 for name, operation in graph.operations.items()
             },
-            results=tuple(graph.root(tensor).name for tensor in graph.function.outputs),
+            results=tuple(graph.root(tensor).name for tensor in graph.outputs),
             output_names=graph.output_names,
         )
 
@@ -50,7 +50,7 @@ class Serving:
             for name, array in fed.items()
             for tensor in [graph.graph.get_tensor_by_name(name)]
         }
-        wanted = [graph.root(tensor) for tensor in graph.function.outputs if whole]
+        wanted = [graph.root(tensor) for tensor in graph.outputs if whole]
         for operation in operations.values():
             wanted += [*map(graph.root, operation.inputs), *graph.given(operation)]
         fetched = {
