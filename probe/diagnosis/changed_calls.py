@@ -24,7 +24,17 @@ def code_of(case: Case, edits: Sequence[Edit]) -> tuple[str, ...]:
 def _calls(case: Case, edit: Edit) -> list[str]:
     if edit.calls:
         return list(edit.calls)
-    return [case.calls[at] for at in changed_steps(case, edit) if at < len(case.calls)]
+    changed = changed_steps(case, edit)
+    changed = _no_longer_taken(case, edit, changed) or changed
+    return [case.calls[at] for at in changed if at < len(case.calls)]
+
+
+def _no_longer_taken(case: Case, edit: Edit, takers: Sequence[int]) -> list[int]:
+    """The steps whose outputs these took, where nothing in the edit takes them: what stands in
+    their place was done otherwise."""
+    taken = {maker for at in range(len(edit.steps)) for maker in _taken(edit.steps, at)}
+    refs = dict.fromkeys(ref for at in takers for ref in case.steps[at].sources(at))
+    return [ref.step for ref in refs if ref.step >= 0 and _maker(case.steps, ref) not in taken]
 
 
 def changed_steps(case: Case, edit: Edit) -> list[int]:
