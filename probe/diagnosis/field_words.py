@@ -46,11 +46,12 @@ def field_word(case: Case, edit: Edit, slug: str) -> tuple[str, str]:
 
 
 def _places(case: Case, edit: Edit) -> list[int]:
-    """The steps that are done otherwise; of a step that takes others all of its call."""
-    if edit.calls:
-        held = set(edit.calls)
-        return [at for at, call in enumerate(case.calls) if call in held]
-    return changed_steps(case, edit)
+    """The steps that are done otherwise: of the calls that are, those with another op, or all."""
+    if not edit.calls:
+        return changed_steps(case, edit)
+    held, ops_left = set(edit.calls), {id(step.op) for step in edit.steps}
+    whole = [at for at, call in enumerate(case.calls) if call in held]
+    return [at for at in whole if id(case.steps[at].op) not in ops_left] or whole
 
 
 def _roles(case: Case, places: list[int]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from probe import ops
 from probe.description.description import Site
 from probe.hypotheses.edits.integer_decompositions import SUMS
+from probe.hypotheses.edits.listed_names import few, joined, listed, ordinal
 from probe.hypotheses.edits.op_words import op_words
 from probe.hypotheses.edits.parameter_expressions import expression
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
@@ -62,12 +63,14 @@ def tensor_name(case: Case, ref: Ref) -> str:
     if ref.step < 0:
         return input_name(case, ref.index)
     name = step_name(case, ref.step)
+    module = _of_module(case, ref)
+    if isinstance(case.steps[ref.step].op, ops.Cast | ops.Identity) and not module:
+        return tensor_name(case, case.steps[ref.step].sources(ref.step)[0])
     held = isinstance(case.steps[ref.step].op, Parameter | Constant)
     if _word(case, ref.step) or held or ref.step in of_parameters(case):
         return name
     if len(case.values[ref.step]) > 1:
         return f"output {ref.index} of {name}"
-    module = _of_module(case, ref)
     if _GIVEN.match(name) and not module:
         return name
     return f"the output of {module or name}"
@@ -80,9 +83,37 @@ _GIVEN = re.compile(r"the (\w+ )?(sum|difference|product|matrix product|quotient
 def _of_module(case: Case, ref: Ref) -> str:
     """The module whose last step gives a tensor; "" where none does."""
     call = call_of(case, ref.step)
-    if call and not _site(case, call).function and _ends(case).get(call) == ref.step:
-        return _which_call(call)
-    return ""
+    if not call:
+        return ""
+    if _site(case, call).function:
+        module = call_name(case, call)
+        return _which_call(module) if _outputs(case).get(module) == [ref.step] else ""
+    return _which_call(call) if _ends(case).get(call) == ref.step else ""
+
+
+@once
+def _outputs(case: Case) -> dict[str, list[int]]:
+    """The steps of each module that calls functions whose outputs are taken outside of it, or by
+    none."""
+    modules = [_site(case, call).function and call_name(case, call) for call in case.calls]
+    found: dict[str, list[int]] = {}
+    for module in {*filter(None, modules)}:
+        inside = {
+            at
+            for at, call in enumerate(case.calls)
+            if modules[at] == module or call.startswith((f"{module}.", f"{module}/"))
+        }
+        found[module] = [
+            at
+            for at in sorted(inside)
+            if not {*_users(case, at)} or not {*_users(case, at)} <= inside
+        ]
+    return found
+
+
+def _users(case: Case, position: int) -> list[int]:
+    refs = (Ref(position, index) for index in range(len(case.values[position])))
+    return [user for ref in refs for user in users_of(case).get(ref, ())]
 
 
 def input_name(case: Case, index: int) -> str:
@@ -171,7 +202,8 @@ def _line_of(case: Case, position: int) -> str:
     site = _site(case, call_of(case, position))
     if not site.function or not site.code or position in of_parameters(case):
         return ""
-    return f"line {site.code.split(':')[1]}"
+    file, number, *_ = site.code.split(":")
+    return f"line {number} of {file}"
 
 
 def _numbered(case: Case, names: Sequence[str]) -> list[str]:
@@ -185,16 +217,6 @@ def _numbered(case: Case, names: Sequence[str]) -> list[str]:
         seen[name] += 1
         found.append(f"the {ordinal(seen[name])} {name.removeprefix('the ')}")
     return found
-
-
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
-
-
-def ordinal(number: int) -> str:
-    """ "first" for 1."""
-    if number <= len(_ORDINALS):
-        return _ORDINALS[number - 1]
-    return f"{number}th"
 
 
 def _plain(case: Case, position: int, names: Sequence[str]) -> str:
@@ -262,6 +284,9 @@ def _function(case: Case, position: int, names: Sequence[str]) -> str:
     if "getitem" in function:
         (source, *_) = case.steps[position].sources(position)
         return _shortened(f"the part of {_operand(case, source, names)}", "the part")
+    last = _ends(case).get(call_of(case, position), position)
+    if not isinstance(op, type(case.steps[last].op)):
+        return f"the {op_words(op)} in {_in_framework(function)}"
     return _in_framework(function)
 
 
@@ -311,31 +336,4 @@ def steps_name(case: Case, positions: Sequence[int]) -> str:
         whole = {other for other in range(len(case.calls)) if case.calls[other] == call}
         module = call and not _site(case, call).function
         names.append(call if module and whole <= held else step_name(case, at))
-    return listed(_few(list(dict.fromkeys(names))))
-
-
-def listed(names: Sequence[str]) -> str:
-    """The names with their verb."""
-    if len(names) == 1:
-        return f"{names[0]} {'are' if _plural(names[0]) else 'is'}"
-    return f"{joined(names)} are"
-
-
-def joined(names: Sequence[str]) -> str:
-    """Several names: "a, b and c", or "a, b, c and 2 more"."""
-    *before, last = _few(names)
-    return f"{', '.join(before)} and {last}"
-
-
-def _few(names: Sequence[str]) -> Sequence[str]:
-    return names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
-
-
-_PLURAL = {"products", "squares", "keys", "queries", "values", "weights", "scores"}
-_PLURAL |= {"heads", "groups", "states", "features", "sums", "integers"}
-
-
-def _plural(name: str) -> bool:
-    """Whether a tensor's name is of several: "the scores of attn"."""
-    head = name.partition(" of ")[0].partition(",")[0]
-    return head.split()[-1] in _PLURAL
+    return listed(few(list(dict.fromkeys(names))))
