@@ -49,13 +49,16 @@ def test_a_flip_behind_a_change_of_layout():
 @pytest.mark.parametrize(
     ("planted", "words"),
     [
-        (formats.half_accumulator, "float16 accumulation with inputs and weights"),
+        (
+            formats.half_accumulator,
+            "products are summed in float16, inputs and weights rounded to it",
+        ),
         (
             formats.brain_accumulator,
-            "bfloat16 accumulation with inputs and weights (taps by channel",
+            "products are summed in bfloat16, inputs and weights rounded to it (channel by channel",
         ),
-        (formats.brain_output, "the output was stored in bfloat16"),
-        (formats.tensor_cores, "TF32 inputs and weights"),
+        (formats.brain_output, "the output is rounded to bfloat16"),
+        (formats.tensor_cores, "inputs and weights are rounded to TF32"),
     ],
 )
 def test_what_was_narrow_is_said(planted, words):
@@ -77,4 +80,6 @@ def test_narrow_weights_of_a_sum_without_a_place_for_a_bias():
     report = probe.check(layer, layer.name, given=x, expected=mine.astype(np.float32))
     assert any(line.startswith("WeightedEinsum") for line in report.ops)
     (finding, *_) = report.findings
-    assert finding.slug == "reduced-precision" and "bfloat16 weights" in finding.claim, report
+    assert (
+        finding.slug == "reduced-precision" and "weights are rounded to bfloat16" in finding.claim
+    ), report

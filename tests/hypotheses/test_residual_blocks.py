@@ -53,7 +53,7 @@ def test_pytorchs_own_flag(norm_first):
     finding = named(layer, "", x, of(other, x))
     assert finding.slug == "norm-placement"
     assert "norm1" in finding.claim and "norm2" in finding.claim
-    told = "(post-norm); the layer's: to what the branch takes"
+    told = "(post-norm), not to the input of the branch"
     assert (told in finding.claim) == norm_first
 
 

@@ -40,17 +40,20 @@ def packed_order(case: Case) -> Iterator[Edit]:
             continue
         parts = _parts_taken(case, position)
         width = np.shape(case.values[position][0])[-1] if parts else 0
-        for words, order in _packings(case, parts, width):
+        packings = list(_packings(case, parts, width))
+        own = [words for words, order in packings if np.array_equal(order, np.arange(width))]
+        for words, order in packings:
             if not np.array_equal(order, np.arange(width)):
                 sizes = ", ".join(str(part.size) for part in parts)
-                packed.setdefault((words, sizes), []).append((position, order))
-    for (words, sizes), found in packed.items():
+                layers = own[0] if own else f"in parts of {sizes}, as the layer does"
+                packed.setdefault((words, layers), []).append((position, order))
+    for (words, layers), found in packed.items():
         for some in all_and_each(found):
             more = f" and {len(some) - 1} more" if len(some) > 1 else ""
             yield case.edit(
                 f"the outputs of {_outputs_of(case, some[0][0])}{more} are taken {words}",
                 rewired(case, [Rewiring(Ref(at), (_Taken(order),)) for at, order in some]),
-                do=f"split them into parts of {sizes} as the layer does",
+                do=f"take them {layers}",
                 as_healthy=True,
             )
 
@@ -207,7 +210,10 @@ def _packings(
         by_head = through_all.reshape(groups, sum(each), size)
         ends = np.cumsum(each)
         apart = [by_head[:, end - n : end] for end, n in zip(ends, each, strict=True)]
-        yield f"head by head ({groups} groups of {sum(each)} heads)", instead(apart)
+        what = f"{groups} groups of {sum(each)} heads"
+        if max(each) == 1:
+            what = f"{groups} heads, {count} parts each"
+        yield f"head by head ({what})", instead(apart)
         if equal:
             within = through_all.reshape(groups, size, count)
             features = [within[:, :, k] for k in range(count)]

@@ -369,10 +369,10 @@ def rope_layout(case: Case) -> Iterator[Edit]:
         )
         if own == "halves":
             yield case.edit(
-                "features are reordered from neighbours to halves before the rotation"
-                f"{where}, as for weights that are not permuted yet",
+                "the features of each head are reordered from neighbours (2i, 2i + 1) to halves "
+                f"(i, i + d/2) before they are rotated{where}",
                 rotated(case, some, lambda rope, angles: angles.rotation("halves", reordered=True)),
-                do="leave the rows of the query and key weights as they are",
+                do="rotate the features as they are, without reordering them",
             )
 
 
@@ -403,7 +403,9 @@ def rope_dims(case: Case) -> Iterator[Edit]:
         for rope, _ in some:
             steps = steps_taking(case.became_steps(steps), Ref(rope.add), rope.x)
         yield case.edit(
-            f"positions are not rotated{where}", steps, do="rotate queries and keys by position"
+            f"{where.removeprefix(' in ') or 'the rotation of queries and keys'} is left out",
+            steps,
+            do="rotate queries and keys by position",
         )
         if where:
             continue
@@ -419,7 +421,7 @@ def rope_dims(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 f"the last {size} features of a head are rotated, not the first",
                 rewired(case, [_last_rotated(case, *pair) for pair in some]),
-                do="rotate the first features of each head",
+                do=f"rotate the first {size} features of each head",
                 as_healthy=True,
             )
         rope, angles = some[0]
@@ -521,7 +523,7 @@ def rope_base(case: Case) -> Iterator[Edit]:
     rope, angles = some[0]
     count, base = angles.each.size, base_of(angles)
     own = frequencies(base, count)
-    remark, factors = f"; the layer's base is about {base:.4g}", [1]
+    remark, factors = f"; the layer's base is about {float(f'{base:.4g}'):g}", [1]
     if not np.allclose(own, angles.each, rtol=1e-3):
         remark = "; the layer's frequencies are scaled, each by its own factor"
         factors += [2, 4, 8, 16, 32]
@@ -540,13 +542,13 @@ def rope_base(case: Case) -> Iterator[Edit]:
         if np.abs(each - angles.each).max() > 1e-6:
             of = partial(with_angles, each=each)
             yield case.edit(
-                f"positions are rotated {words}{remark}",
+                f"queries and keys are rotated {words}{remark}",
                 rotated(case, some, of),
                 do="use the base and the scaling of the config (rope_theta, rope_scaling)",
             )
     for factor in (2.0, 4.0, 8.0, 0.5, 0.25, 0.125):
         yield case.edit(
-            f"positions are divided by {factor:g} before they are rotated",
+            f"positions are divided by {factor:g} before the rotation",
             rotated(case, some, partial(with_angles, each=angles.each / factor)),
             do="scale positions as the config says (rope_scaling)",
         )
@@ -568,7 +570,7 @@ def rope_offset(case: Case) -> Iterator[Edit]:
         for by in (1.0, -1.0, *((-first,) if first else ())):
             positions = some[0][1].positions + by
             yield case.edit(
-                f"positions are moved by {by:+g} before they are rotated{where}",
+                f"positions are {abs(by):g} too {'large' if by > 0 else 'small'}{where}",
                 rotated(case, some, partial(with_angles, positions=positions)),
                 do="count positions from the same start for queries and keys",
             )

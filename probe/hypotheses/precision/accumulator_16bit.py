@@ -105,7 +105,7 @@ def accumulation(case: Case) -> Iterator[Edit]:
         return
     orders = [(False, "")]
     if case.values[position][0].ndim > 2:
-        orders = [(False, "taps by channel"), (True, "channels by tap")]
+        orders = [(False, "channel by channel"), (True, "kernel position by kernel position")]
     for name in ("float16", "bfloat16"):
         _, weights = narrow_weights(case, name, "ties to even")
         inputs = tuple(narrowed(x, name) if x.dtype.kind == "f" else x for x in case.inputs)
@@ -123,7 +123,7 @@ def accumulation(case: Case) -> Iterator[Edit]:
                         if part
                     )
                     for sides, given_inputs, base in (
-                        (" with inputs and weights", inputs, narrow),
+                        (", inputs and weights rounded to it", inputs, narrow),
                         ("", case.inputs, case),
                     ):
                         if not sides and not case.thorough and (fused or bias_first):
@@ -131,7 +131,7 @@ def accumulation(case: Case) -> Iterator[Edit]:
                         inner = base.steps[position].op
                         added = Accumulated(inner, name, taps_first, bias_first, fused, limit)  # type: ignore[arg-type]
                         yield case.edit(
-                            f"{name} accumulation{sides}" + (f" ({how})" if how else ""),
+                            f"products are summed in {name}{sides}" + (f" ({how})" if how else ""),
                             base.with_op(position, added),
                             given_inputs,
                             do=(

@@ -95,25 +95,32 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
             )
             if sums:
                 weights, whole = narrow_weights(case, name, way)
-                yield case.edit(f"{name} inputs and weights{text}", weights, narrow, do=do)
-                yield case.edit(f"{name} weights{text}", weights, do=do)
-                yield case.edit(f"{name} weights{text}, and bias", whole, do=do)
-                yield case.edit(f"{name} inputs and weights{text}, and bias", whole, narrow, do=do)
+                yield case.edit(
+                    f"inputs and weights are rounded to {name}{text}", weights, narrow, do=do
+                )
+                yield case.edit(f"the weights are rounded to {name}{text}", weights, do=do)
+                yield case.edit(f"weights and bias are rounded to {name}{text}", whole, do=do)
+                yield case.edit(
+                    f"inputs, weights and bias are rounded to {name}{text}", whole, narrow, do=do
+                )
                 if name != "TF32" and way == "ties to even":
                     stored = case.became_steps(whole).appended(StoredAs(name))
                     yield case.edit(
-                        f"{name} inputs, weights, bias and output", stored, narrow, do=do
+                        f"inputs, weights, bias and output are rounded to {name}",
+                        stored,
+                        narrow,
+                        do=do,
                     )
                     yield case.edit(
-                        f"{name} weights and output",
+                        f"weights and output are rounded to {name}",
                         case.became_steps(weights).appended(StoredAs(name)),
                         do=do,
                     )
             if any(floats):
-                yield case.edit(f"{name} inputs{text}", inputs=narrow, do=do)
+                yield case.edit(f"the inputs are rounded to {name}{text}", inputs=narrow, do=do)
         if name != "TF32":
             yield case.edit(
-                f"the output was stored in {name}", case.appended(StoredAs(name)), do=do
+                f"the output is rounded to {name}", case.appended(StoredAs(name)), do=do
             )
 
 

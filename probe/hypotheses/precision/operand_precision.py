@@ -45,7 +45,8 @@ def products_of_narrow_operands(case: Case) -> Iterator[Edit]:
         do = f"compute in float32: {name} was used" + SWITCHES.get(name, "")
         # which no hardware takes for float32 by itself
         for way in ways if case.thorough else ways[: name != "float16"]:
-            claim = f"{name} operands of every product" + ("" if way == ways[0] else f" ({way})")
+            claim = f"the operands of every product are rounded to {name}"
+            claim += "" if way == ways[0] else f" ({way})"
             for order, told in _ORDERS.items() if inside else ():
                 # rounding commutes with powers of two
                 if order != "scores" or any(math.frexp(op.scale)[0] != 0.5 for op in attentions):

@@ -11,7 +11,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.edits.grouped_changes import all_and_each
 from probe.hypotheses.edits.regrouped_steps import taken_together
-from probe.hypotheses.edits.step_words import call_of, step_name, steps_name
+from probe.hypotheses.edits.step_words import call_of, listed, step_name, steps_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref, Step, weights_of
 from probe.trial.case import Case, once, shape_of, users_of
@@ -22,8 +22,8 @@ __all__: list[str] = []
 
 _Place = Literal["before", "behind", "sum"]
 _WORDS: dict[_Place, str] = {
-    "before": "to what the branch takes (pre-norm)",
-    "behind": "to what the branch gives, before it is added",
+    "before": "to the input of the branch (pre-norm)",
+    "behind": "to the output of the branch, before it is added",
     "sum": "to the sum (post-norm)",
 }
 
@@ -64,8 +64,7 @@ def norm_placement(case: Case) -> Iterator[Edit]:
                     if new != old:
                         names = [step_name(whole, site.norm) for site in group]
                         yield whole.edit(
-                            f"{' and '.join(names)}: applied {_WORDS[new]}; the layer's: "
-                            f"{_WORDS[old]}",
+                            f"{listed(names)} applied {_WORDS[new]}, not {_WORDS[old]}",
                             _placed(whole, group, new),
                             do=f"apply {'each' if len(group) > 1 else 'it'} {_WORDS[old]}",
                             as_healthy=True,
@@ -91,9 +90,9 @@ def centred_norm(case: Case) -> Iterator[Edit]:
                 steps[at] = Step(_Centred(steps[at].op), steps[at].sources(at))
             names = " and ".join(step_name(whole, at) for at in some)
             yield whole.edit(
-                f"{names}: the mean is subtracted first",
+                f"the mean is subtracted in {names}, as in layer normalisation",
                 tuple(steps),
-                do="divide by the root mean square alone",
+                do="divide by the root mean square, without subtracting the mean",
                 as_healthy=True,
             )
 
@@ -123,10 +122,10 @@ def sequential_branches(case: Case) -> Iterator[Edit]:
                 if inner and _ancestors(whole, first) & _following(whole, skip):
                     names = [_call_of(whole, ref) for ref in (second, first)]
                     yield whole.edit(
-                        f"the branch of {names[0]} takes the input with that of {names[1]} added, "
-                        "not the input alone",
+                        f"the branch of {names[0]} takes the sum of the input and the branch of "
+                        f"{names[1]}, not the input alone",
                         _one_after_the_other(whole, total, (skip, first, second), inner),
-                        do="give both branches the same input",
+                        do="give both branches the input",
                         as_healthy=True,
                     )
 
@@ -146,9 +145,12 @@ def exchanged_parts(case: Case) -> Iterator[Edit]:
             first = {at for at in _following(whole, start) if at <= middle.step}
             second = {at for at in _following(whole, middle) if at <= end.step}
             if all(any(_weighs(whole.steps[at].op) for at in part) for part in (first, second)):
-                after = steps_name(whole, sorted(first)).rpartition(" ")[0]
+                earlier, later = (
+                    steps_name(whole, [at for at in sorted(part) if _weighs(whole.steps[at].op)])
+                    for part in (second, first)
+                )
                 yield whole.edit(
-                    f"{steps_name(whole, sorted(second))} computed before {after} instead of after",
+                    f"{earlier} computed before {later.rpartition(' ')[0]}, not after",
                     _other_order(whole, (start, middle, end), first, second),
                     do="compute them in the layer's order",
                     as_healthy=True,

@@ -71,8 +71,8 @@ convolution, attention = keras.layers.Conv2D(8, 3), keras.layers.MultiHeadAttent
 off = convolution(x) - tf.cast(tf.nn.conv2d(tf.cast(x, "float64"), tf.cast(convolution.kernel, "float64"), 1, "VALID"), "float32")
 attention(y, y)
 for layer, given, claim in (
-    (convolution, [x], "bfloat16 inputs and weights"),
-    (attention, [y, y], "bfloat16 operands of every product, scores scaled and not queries"),
+    (convolution, [x], "inputs and weights are rounded to bfloat16"),
+    (attention, [y, y], "the operands of every product are rounded to bfloat16, scores scaled and not queries"),
 ):
     report = probe.check(layer, layer.name, given=given)
     if abs(off.numpy()).max() < 1e-5:

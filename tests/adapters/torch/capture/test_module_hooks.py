@@ -511,16 +511,34 @@ class Fused(nn.Module):
 @pytest.mark.parametrize(
     ("kernels", "made", "name", "shapes", "claim"),
     [
-        ("matmul", lambda: nn.Linear(128, 64), "", [(16, 128)], "bfloat16 inputs and weights"),
-        ("conv", lambda: nn.Conv2d(3, 8, 3), "", [(1, 3, 12, 12)], "bfloat16 inputs and weights"),
+        (
+            "matmul",
+            lambda: nn.Linear(128, 64),
+            "",
+            [(16, 128)],
+            "inputs and weights are rounded to bfloat16",
+        ),
+        (
+            "conv",
+            lambda: nn.Conv2d(3, 8, 3),
+            "",
+            [(1, 3, 12, 12)],
+            "inputs and weights are rounded to bfloat16",
+        ),
         (
             "matmul",
             lambda: nn.MultiheadAttention(72, 4, batch_first=True),
             "",
             [(2, 20, 72)] * 3,
-            "bfloat16 operands of every product",
+            "the operands of every product are rounded to bfloat16",
         ),
-        ("matmul", Fused, "/attention", [(2, 3, 20, 24)] * 3, "bfloat16 operands of every product"),
+        (
+            "matmul",
+            Fused,
+            "/attention",
+            [(2, 3, 20, 24)] * 3,
+            "the operands of every product are rounded to bfloat16",
+        ),
     ],
     ids=["Linear", "Conv2d", "MultiheadAttention", "scaled_dot_product_attention"],
 )
