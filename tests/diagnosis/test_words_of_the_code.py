@@ -64,7 +64,12 @@ def block():
             'scores = torch.where(mask, scores, float("-inf"))',
             "apply the causal mask to the scores before the softmax",
         ),
-        ("scale", "the scale is 1; the block's is 0.4", "scores = scores * 0.4", "use 0.4"),
+        (
+            "scale",
+            "the scale of the scores is 1; the block's is 0.4",
+            "scores = scores * 0.4",
+            "use 0.4",
+        ),
         ("one", "1 is not added to gain", "1 + self.gain)", "take gain + 1"),
         (
             "gamma",

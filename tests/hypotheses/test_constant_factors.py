@@ -41,10 +41,13 @@ class Scaled(nn.Module):
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        ({"multiplier": 1.0}, "the factor is 1; the block's is 0.22"),
-        ({"multiplier": 0.22**2}, "the factor is 0.0484; the block's is 0.22"),
-        ({"temperature": 1.0}, "the factor is 1; the block's is 5"),
-        ({"temperature": 0.2}, "the factor is 0.2; the block's is 5"),
+        ({"multiplier": 1.0}, "the factor of the output of second is 1; the block's is 0.22"),
+        (
+            {"multiplier": 0.22**2},
+            "the factor of the output of second is 0.0484; the block's is 0.22",
+        ),
+        ({"temperature": 1.0}, "the divisor of the output of head is 1; the block's is 5"),
+        ({"temperature": 0.2}, "the divisor of the output of head is 0.2; the block's is 5"),
     ],
 )
 def test_a_factor_of_a_block_that_is_no_scale_of_scores(other, told):
@@ -71,7 +74,7 @@ def test_a_factor_that_is_made_of_a_parameter():
     x = drawn(3, 8)
     finding = named(Similar().eval(), "", x, of(Similar(False).eval(), x))
     assert finding.slug == "missing-scale"
-    assert finding.claim.startswith("the factor is 1; ")
+    assert finding.claim.startswith("the factor of the matrix product with text / ")
     assert finding.claim.endswith("; the block's is 9.97418")
 
 
@@ -151,7 +154,7 @@ def test_a_factor_at_the_end_of_a_thousand_steps():
     values = recompute(tuple(steps), inputs)
     case = Case(tuple(steps), inputs, values, values[-1][0], calls=("long",) * len(steps))
     (search,) = (one for one in REGISTERED if one.slug == "missing-scale")
-    assert "the factor is 1 in long; the block's is 0.25" in [
+    assert "the factor of the output of the 1500th long (ReLU) is 1; the block's is 0.25" in [
         edit.claim for edit in edits_of(search, case)
     ]
 

@@ -15,6 +15,18 @@ _LONG = 60
 """Characters of an expression, beyond which its parameters alone are named."""
 _SIGNS: dict[type, str] = {ops.Add: "+", ops.Sub: "-", ops.Mul: "*", ops.Div: "/"}
 
+_FUNCTIONS: dict[type, str] = {
+    ops.ReduceMean: "mean",
+    ops.ReduceSum: "sum",
+    ops.ReduceMax: "max",
+    ops.ReduceMin: "min",
+    ops.ReduceL2: "norm",
+    ops.ReduceStd: "std",
+    ops.ReduceVar: "var",
+    ops.Product: "matmul",
+}
+"""As NumPy has them; of all others the name of their op."""
+
 
 def expression(case: Case, ref: Ref) -> str:
     """What is made of parameters and numbers alone: ``1 + norm.weight``."""
@@ -33,7 +45,8 @@ def expression(case: Case, ref: Ref) -> str:
     elif isinstance(op, Rearrangement | ops.Cast | ops.Identity | Outputs) and parts:
         text = parts[0]
     else:
-        text = f"{type(op).__name__.lstrip('_').lower()}({', '.join(parts)})"
+        function = _FUNCTIONS.get(type(op)) or type(op).__name__.lstrip("_").lower()
+        text = f"{function}({', '.join(parts)})"
     if len(text) <= _LONG:
         return text
     held = dict.fromkeys(_parameters(case, ref))

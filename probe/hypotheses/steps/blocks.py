@@ -7,7 +7,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.rewriting import of_parameters
-from probe.hypotheses.edits.step_words import call_name
+from probe.hypotheses.edits.step_words import call_name, tensor_name
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.base import Sum
@@ -37,7 +37,9 @@ def attention_scale(case: Case) -> Iterator[Edit]:
     1/sqrt(d), or none."""
     for value, places in _scalars(case, ops.Mul, ops.Div):
         if value > 0 and value != 1 and all(_scales_scores(case, place) for place in places):
-            yield from _instead(case, "the scale", value, places, _other_factors(case, places))
+            yield from _instead(
+                case, "the scale of the scores", value, places, _other_factors(case, places)
+            )
 
 
 @hypothesis("missing-scale")
@@ -55,7 +57,18 @@ def missing_scale(case: Case) -> Iterator[Edit]:
                 others = _other_factors(case, places)
             else:
                 others = (1.0, -value, value**2)
-            yield from _instead(case, "the factor", value, places, others)
+            yield from _instead(case, _factor_of(case, places), value, places, others)
+
+
+def _factor_of(case: Case, places: Sequence[int]) -> str:
+    """A factor by what it multiplies, where that is one tensor."""
+    takers = [(place, at) for place in places for at in users_of(case).get(Ref(place), ())]
+    sources = [ref for _, at in takers for ref in case.steps[at].sources(at)]
+    others = [ref for ref in sources if ref.step not in places]
+    if len(others) != 1:
+        return "the factor"
+    divides = isinstance(case.steps[takers[0][1]].op, ops.Div) and sources[0] == others[0]
+    return f"the {'divisor' if divides else 'factor'} of {tensor_name(case, others[0])}"
 
 
 def _other_factors(case: Case, places: Sequence[int]) -> Iterable[float]:
@@ -153,7 +166,7 @@ def _instead(
     case: Case, name: str, value: float, places: Sequence[int], others: Iterable[float]
 ) -> Iterator[Edit]:
     module = call_name(case, case.calls[places[0]])
-    where = f" in {module}" if module else ""
+    where = f" in {module}" if module and module not in name else ""
     for other in others:
         if abs(other - value) > 1e-3 * abs(value):
             shapes = {place: case.values[place][0].shape for place in places}
