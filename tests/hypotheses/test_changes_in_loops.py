@@ -66,7 +66,7 @@ def model() -> Memory:
 
 X = draw(2, 7, 5)
 CASES = {
-    "order": ("packed-order", "in the order 2, 3, 1"),
+    "order": ("packed-order", "in the order 1, 2, 0"),
     "peepholes": ("packed-order", "peep is split as if its 3 parts stood in the order 1, 0, 2"),
     "ones": ("initial-state", "begins with 1"),
     "cell": ("other-tensor", "back takes"),

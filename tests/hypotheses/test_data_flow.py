@@ -149,7 +149,7 @@ def test_of_a_call_with_several_steps_it_is_said_which():
         up, gate = block.both(torch.tensor(x)).chunk(2, -1)
         y = (torch.tanh(gate) * up).numpy()
     claim = probe.check(block, "", x, expected=y).findings[0].claim
-    assert "the first chunk in line" in claim and "the second chunk in line" in claim
+    assert "output 0 of chunk" in claim and "output 1 of chunk" in claim
 
 
 def test_two_normalisations_are_left_out_together():

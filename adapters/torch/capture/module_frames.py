@@ -57,8 +57,8 @@ class ModuleFrame:
 
     @property
     def own_forward(self) -> bool:
-        """Whether its forward is none of PyTorch's, as a Sequential's is."""
-        return not type(self.module).__module__.startswith("torch.nn.")
+        """Whether its forward is none of PyTorch's, as a Sequential's is, or inherited from it."""
+        return not inspect.unwrap(type(self.module).forward).__module__.startswith("torch.nn.")
 
     def named(self, name: str, line: int | None) -> tuple[str, str | None]:
         """The name of a call, and the one by its source line."""

@@ -22,8 +22,8 @@ from probe.trial.edit import Edit
 
 __all__: list[str] = []
 
-_PARTS = 3
-"""Query, key and value."""
+_NAMES = ("query", "key", "value")
+_PARTS = len(_NAMES)
 
 
 @hypothesis("packed-order")
@@ -184,15 +184,13 @@ def _packings(
     count, sizes = len(parts), [part.size for part in parts]
     if not parts:
         return
-    through_all = np.arange(width)
+    through_all, attends = np.arange(width), any(case.having(ops.Attention, ops.Softmax))
     blocks = np.split(through_all, np.cumsum(sizes)[:-1])
     equal = len(set(sizes)) == 1
-    attends = any(case.having(ops.Attention, ops.Softmax))
-    part_names = ("query", "key", "value") if attends else ("1", "2", "3")
     for turn in permutations(range(count)) if equal and count == _PARTS else [range(count)]:
-        names = ", ".join(part_names[k] for k in turn)
-        words = f"in blocks of {names}" if count == _PARTS and equal else "in blocks"
-        yield words, instead([blocks[k] for k in turn])
+        names = ", ".join(_NAMES[k] if attends else str(k) for k in turn)
+        kind = f" {'of' if attends else 'in the order'} {names}" * (count == _PARTS and equal)
+        yield f"in blocks{kind}", instead([blocks[k] for k in turn])
     in_blocks = all(map(np.array_equal, parts, blocks))
     if equal:
         yield "feature by feature", instead(list(through_all.reshape(-1, count).T))

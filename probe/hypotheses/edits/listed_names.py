@@ -24,6 +24,7 @@ def few(names: Sequence[str]) -> Sequence[str]:
 
 _PLURAL = {"products", "squares", "keys", "queries", "values", "weights", "scores"}
 _PLURAL |= {"heads", "groups", "states", "features", "sums", "integers"}
+_PLURAL |= {"indices", "constants"}
 
 
 def _plural(name: str) -> bool:

@@ -31,6 +31,7 @@ _WORDS: dict[type, str] = {
     ops.HardSwish: "hard swish",
     ops.Sigmoid: "sigmoid",
     ops.HardSigmoid: "hard sigmoid",
+    ops.LogSigmoid: "log sigmoid",
     ops.Tanh: "tanh",
     ops.Softmax: "softmax",
     ops.LogSoftmax: "log softmax",

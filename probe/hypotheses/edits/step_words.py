@@ -2,7 +2,7 @@
 module, a parameter, a function of the framework, what an operator is applied to."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from probe import ops
@@ -67,6 +67,9 @@ def tensor_name(case: Case, ref: Ref) -> str:
     if isinstance(case.steps[ref.step].op, ops.Cast | ops.Identity) and not module:
         return tensor_name(case, case.steps[ref.step].sources(ref.step)[0])
     held = isinstance(case.steps[ref.step].op, Parameter | Constant)
+    if name.startswith("a constant of") and (taking := users_of(case).get(ref)):
+        kind = "indices" if case.values[ref.step][0].dtype.kind in "iu" else "constants"
+        return f"the {kind} of {step_name(case, taking[0])}"
     if _word(case, ref.step) or held or ref.step in of_parameters(case):
         return name
     if len(case.values[ref.step]) > 1:
@@ -76,7 +79,9 @@ def tensor_name(case: Case, ref: Ref) -> str:
     return f"the output of {module or name}"
 
 
-_GIVEN = re.compile(r"the (\w+ )?(sum|difference|product|matrix product|quotient|part)\b")
+_GIVEN = re.compile(
+    r"output \d+ of|the (\w+ )?(sum|difference|product|matrix product|quotient|part)\b"
+)
 """How names begin that say already what a step gives."""
 
 
@@ -207,15 +212,22 @@ def _line_of(case: Case, position: int) -> str:
 
 
 def _numbered(case: Case, names: Sequence[str]) -> list[str]:
-    """The names, of those that several steps have "the second X", in their order."""
+    """The names, of those that several steps have "the second X", in their order; of the parts
+    that one call cuts a tensor into "output 1 of X"."""
     counts, seen, found = Counter(names), Counter[str](), list[str]()
+    places = defaultdict[str, set[tuple[Ref, ...]]](set)
+    for position, name in enumerate(names):
+        places[name].add(tuple(case.steps[position].sources(position)))
     for position, name in enumerate(names):
         same = isinstance(case.steps[position].op, Parameter | Constant)
         if counts[name] == 1 or same or _word(case, position) or position in of_parameters(case):
             found.append(name)
             continue
         seen[name] += 1
-        found.append(f"the {ordinal(seen[name])} {name.removeprefix('the ')}")
+        if len(places[name]) == 1 and isinstance(case.steps[position].op, ops.Slice):
+            found.append(f"output {seen[name] - 1} of {name}")
+        else:
+            found.append(f"the {ordinal(seen[name])} {name.removeprefix('the ')}")
     return found
 
 

@@ -206,7 +206,7 @@ def other_activation(case: Case) -> Iterator[Edit]:
                 yield case.edit(
                     f"{name} instead of {op_words(op)}",
                     case.with_op(position, other),
-                    do=f"the layer's activation is {op_words(op)}",
+                    do=f"apply {op_words(op)}",
                 )
         if isinstance(op, Quantizer):
             yield case.edit(
