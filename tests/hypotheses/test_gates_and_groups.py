@@ -92,8 +92,9 @@ def test_another_number_of_groups(groups):
         values = F.group_norm(torch.from_numpy(x), groups, module.weight, module.bias, module.eps)
     finding = named(module, "", x, values.numpy())
     assert finding.slug == "group-axis"
-    told = f"{groups} group{'s' if groups > 1 else ''} of {12 // groups} of the 12 channels"
-    assert finding.claim == f"{told} instead of 4 of 3"
+    size = 12 // groups
+    told = f"{groups} group{'s' * (groups > 1)} of {size} channel{'s' * (size > 1)}"
+    assert finding.claim == f"{told} instead of 4 groups of 3"
 
 
 class Causal(nn.Module):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import combinations, islice, takewhile, zip_longest
 from typing import TypeVar
 
-from probe.hypotheses.edits.step_words import call_name
+from probe.hypotheses.edits.step_words import call_name, joined
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case, once, shape_of, users_of, without_layer_number
 from probe.trial.change import Change
@@ -197,12 +197,20 @@ def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Ed
                 if len(alike) > 1 and disjoint and likely and which not in seen:
                     seen.add(which)
                     steps = tuple(made.get(at, step) for at, step in enumerate(case.steps))
-                    if len(alike) == 2:
-                        calls = "1 more call"
-                    else:
-                        calls = f"{len(alike) - 1} more calls"
-                    first = alike[0][0]
-                    yield replace(first, claim=f"{first.claim}; the same in {calls}", steps=steps)
+                    first, where = alike[0][0], [case.calls[changed[0]] for *_, changed in alike]
+                    claim = f"{first.claim}{_in_all(case, first.claim, where)}"
+                    yield replace(first, claim=claim, steps=steps)
+
+
+def _in_all(case: Case, claim: str, calls: Sequence[str]) -> str:
+    """Which calls a claim of the first of them is of."""
+    names = list(dict.fromkeys(call_name(case, call) for call in calls))
+    if "" in names or len(names) < len(calls):
+        count = len(calls) - 1
+        return f"; the same in {count} more call{'s' * (count > 1)}"
+    if names[0] in claim:
+        return f"; the same in {joined(names[1:]) if len(names) > 2 else names[1]}"
+    return f" in {joined(names)}"
 
 
 def in_turn(each: Sequence[Iterable[Change]], few: int | None = None) -> Iterator[Change]:

@@ -14,7 +14,7 @@ from probe.hypotheses.edits.parameter_expressions import expression
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.ops import Constant, Parameter
-from probe.ops.base import Op
+from probe.ops.base import Op, Rearrangement
 from probe.ops.step import Ref
 from probe.trial.case import Case, once, users_of
 from probe.trial.gathered import Gathered
@@ -128,7 +128,8 @@ def input_name(case: Case, index: int) -> str:
     if len(case.inputs) == 1:
         return "the input"
     if index < len(case.input_names) and case.input_names[index]:
-        return f"{case.input_names[index]} (input {index})"
+        module, within, function = case.input_names[index].rpartition("/")
+        return f"{function} in {module}" if within else f"{function} (input {index})"
     return f"input {index}"
 
 
@@ -297,7 +298,7 @@ def _function(case: Case, position: int, names: Sequence[str]) -> str:
         (source, *_) = case.steps[position].sources(position)
         return _shortened(f"the part of {_operand(case, source, names)}", "the part")
     last = _ends(case).get(call_of(case, position), position)
-    if not isinstance(op, type(case.steps[last].op)):
+    if not isinstance(op, type(case.steps[last].op) | Rearrangement):
         return f"the {op_words(op)} in {_in_framework(function)}"
     return _in_framework(function)
 
@@ -306,6 +307,8 @@ def _in_framework(function: str) -> str:
     """A function as code has it: ``torch.roll``, ``F.softmax``, ``==``."""
     if function.removeprefix("Tensor.") in _SIGNS:
         return _SIGNS[function.removeprefix("Tensor.")]
+    if function.endswith("__getitem__"):
+        return "indexing"
     if function.startswith("functional."):
         return f"F.{function.removeprefix('functional.')}"
     if "." in function:

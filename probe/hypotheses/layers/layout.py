@@ -227,9 +227,10 @@ def _interleaved(channels: int, groups: int) -> np.ndarray:
 def _groups_of_normalization(case: Case, position: int, op: GroupNormalization) -> Iterator[Edit]:
     groups, channels = op.groups, case.input_of(position).shape[1]
     for other in {channels // groups, channels, 1} - {groups}:
+        size = channels // other
         yield case.edit(
-            f"{other} {'groups' if other > 1 else 'group'} of {channels // other} of the "
-            f"{channels} channels instead of {groups} of {channels // groups}",
+            f"{other} group{'s' * (other > 1)} of {size} channel{'s' * (size > 1)} "
+            f"instead of {groups} groups of {channels // groups}",
             case.changed(position, groups=other),
             do=f"form {groups} groups of {channels // groups} channels",
         )
