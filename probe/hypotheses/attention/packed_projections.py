@@ -208,10 +208,10 @@ def _packings(
         by_head = through_all.reshape(groups, sum(each), size)
         ends = np.cumsum(each)
         apart = [by_head[:, end - n : end] for end, n in zip(ends, each, strict=True)]
-        what = f"{groups} groups of {sum(each)} heads"
+        what = f"group by group ({groups} groups of {sum(each)} heads)"
         if max(each) == 1:
-            what = f"{groups} heads, {count} parts each"
-        yield f"head by head ({what})", instead(apart)
+            what = f"head by head ({groups} heads, {count} parts each)"
+        yield what, instead(apart)
         if equal:
             within = through_all.reshape(groups, size, count)
             features = [within[:, :, k] for k in range(count)]

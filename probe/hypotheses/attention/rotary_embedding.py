@@ -528,7 +528,8 @@ def rope_base(case: Case) -> Iterator[Edit]:
         remark = "; the layer's frequencies are scaled, each by its own factor"
         factors += [2, 4, 8, 16, 32]
     tried = {
-        f"with the base {other:.6g}" + f" and all frequencies divided by {factor}" * (factor > 1): (
+        f"with the base {other:.10g}"
+        + f" and all frequencies divided by {factor}" * (factor > 1): (
             frequencies(other, count) / factor
         )
         for factor in factors

@@ -55,6 +55,7 @@ _WORDS: dict[type, str] = {
     ops.ReduceStd: "standard deviation",
     ops.ReduceVar: "variance",
     ops.Concat: "concatenation",
+    ops.Fourier: "Fourier transform",
     ops.ReduceProd: "product",
     ops.ReduceSumSquare: "sum of squares",
     ops.Rsqrt: "reciprocal square root",

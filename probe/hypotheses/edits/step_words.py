@@ -296,7 +296,8 @@ def _function(case: Case, position: int, names: Sequence[str]) -> str:
         return _applied(case, position, word, names)
     if "getitem" in function:
         (source, *_) = case.steps[position].sources(position)
-        return _shortened(f"the part of {_operand(case, source, names)}", "the part")
+        whole = _operand(case, source, names).removeprefix("the part of ")
+        return _shortened(f"the part of {whole}", "the part")
     last = _ends(case).get(call_of(case, position), position)
     if not isinstance(op, type(case.steps[last].op) | Rearrangement):
         return f"the {op_words(op)} in {_in_framework(function)}"

@@ -70,15 +70,22 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                 split = replace(first, shape=tuple(first.shape[axis] for axis in where))
                 back = np.argsort(where)
                 turn = replace(middle, perm=tuple(int(back[axis]) for axis in middle.perm))
+                own, other = first.shape[start:stop], split.shape[start:stop]
+                claim = f"the channels are split as {other} instead of {own}"
+                if own == other:
+                    axes = tuple(axis - start for axis in order)
+                    claim = f"the channels are split as {own} with the axes in the order {axes}"
                 yield case.edit(
-                    f"the channels are split into {split.shape[start:stop]} in another order",
+                    claim,
                     _three(case, position, split, turn),
                     main=main,
+                    do=f"split the channels as {own}",
                 )
                 if len(order) == 2:
                     yield case.edit(
-                        f"split into {split.shape[start:stop]} and transpose",
+                        f"the channels are split as {other} and transposed, not as {own}",
                         case.with_op(position, split),
+                        do=f"split the channels as {own} and transpose",
                     )
         turned = tuple(first.shape[axis] for axis in middle.perm)
         for start, stop in _split_axes(last.shape, turned):
@@ -90,9 +97,11 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                         *middle.perm[stop:],
                     )
                     yield case.edit(
-                        f"the {parts} are put together in another order",
+                        f"the {parts} are put together with their axes in the order "
+                        f"{tuple(axis - start for axis in order)}",
                         _three(case, position, first, replace(middle, perm=perm)),
                         main=main,
+                        do="put them together without exchanging their axes",
                     )
 
 
@@ -110,6 +119,7 @@ def columns_in_another_order(case: Case) -> Iterator[Edit]:
         yield case.edit(
             "the columns are ordered with kernel positions first and channels last",
             case.appended(Take(1, order), at=position),
+            do="order the columns with channels first and kernel positions last",
         )
     for position, image in case.having(ops.Col2Im):
         rows, taps = case.input_of(position).shape[1], int(np.prod(image.kernel))
@@ -117,6 +127,7 @@ def columns_in_another_order(case: Case) -> Iterator[Edit]:
         yield case.edit(
             "the columns are read with kernel positions first and channels last",
             case.inserted(position, Take(1, order)),
+            do="read the columns with channels first and kernel positions last",
         )
 
 
