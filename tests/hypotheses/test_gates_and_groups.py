@@ -220,6 +220,6 @@ def test_kernels_in_another_order_than_their_biases():
     finding = named(module, "", x, of(other, x))
     assert finding.slug == "gate-order"
     assert finding.claim == (
-        "the gate blocks of the kernels, not those of the biases, are read as i f o g; they are "
-        "i f g o"
+        "the gate blocks of the kernels, not those of the biases, are read as i f o g; the layer's "
+        "are i f g o"
     )

@@ -30,7 +30,7 @@ def transposed_output(case: Case) -> Iterator[Edit]:
     have, want = case.healthy.shape, case.observed.shape
     if case.healthy.size != case.observed.size or len(have) > 5:
         return
-    do = f"the layer's output is {have}" + (
+    do = f"bring the output to the layer's axes: {have}" + (
         f" ({', '.join(case.output_axes)})" if len(case.output_axes) == len(have) else ""
     )
     same = tuple(range(len(have)))

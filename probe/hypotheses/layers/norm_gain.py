@@ -25,7 +25,7 @@ def norm_offset(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 f"{words} {told}",
                 case.with_weights(arrays),
-                do="use the gain as the layer has it: " + ("w" if by > 0 else "1 + w"),
+                do=f"use {told} as it is",
             )
     for position, _ in case.having(ops.Mul):
         for ref in case.steps[position].sources(position):

@@ -92,7 +92,7 @@ def gate_order(case: Case) -> Iterator[Edit]:
             }.get(text, "")
             for steps, where in everywhere_and_singly(case, reading(layout, text)):
                 claim = (
-                    f"{blocks} are read as {' '.join(text)}{known}; they are "
+                    f"{blocks} are read as {' '.join(text)}{known}; the layer's are "
                     f"{' '.join(layout)}{where}"
                 )
                 yield case.edit(claim, steps, do=f"read the blocks in the order {' '.join(layout)}")

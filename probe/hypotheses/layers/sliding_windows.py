@@ -377,7 +377,7 @@ def ignored_groups(case: Case) -> Iterator[Edit]:
         yield case.edit(
             f"every filter reads the first {width} of {x.shape[1]} channels",
             steps,
-            do=f"there are {op.groups} groups",
+            do=f"use {op.groups} groups: each filter reads the channels of its own group",
         )
         if width == 1:
             kernel = op.weight.value

@@ -18,7 +18,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.edits.changes import Changes
 from probe.hypotheses.edits.rewriting import inserted, of_parameters, taking, with_sources
-from probe.hypotheses.edits.step_words import listed, step_name, steps_name, tensor_name
+from probe.hypotheses.edits.step_words import input_name, listed, step_name, steps_name, tensor_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Op
 from probe.ops.shape.rearrange import Outputs
@@ -150,7 +150,7 @@ def missing_input(case: Case) -> Iterator[Changes]:
 def _ignored(case: Case) -> Iterator[Change]:
     for index, x in enumerate(case.inputs) if len(case.inputs) > 1 else ():
         if x.dtype.kind == "f" and x.any():
-            what = f"input {index} is taken as zeros"
+            what = f"{input_name(case, index)} is taken as zeros"
             yield Change(what, "", {}, inputs={index: np.zeros_like(x)})
 
 
