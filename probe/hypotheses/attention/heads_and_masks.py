@@ -48,13 +48,16 @@ def attention_scale(case: Case) -> Iterator[Edit]:
             f"1 / sqrt({q.shape[-2]}), from the number of queries": q.shape[-2] ** -0.5,
             f"1 / sqrt({values}), from the features of a value": values**-0.5,
         }
+        right = f"multiply the scores by {op.scale:.6g}"
+        if op.scale == 1:
+            right = "do not scale the scores"
         for told, scale in tried.items():
             if abs(scale - op.scale) > 1e-9 * op.scale:
                 claim = f"scores are multiplied by {told}; the layer's factor is {op.scale:.6g}"
                 yield case.edit(
                     claim,
                     case.changed(position, scale=scale),
-                    do=f"multiply the scores by {op.scale:.6g}",
+                    do=right,
                 )
 
 

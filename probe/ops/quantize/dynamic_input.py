@@ -27,7 +27,8 @@ class DynamicInput(Op):
     def summary(self, inputs: Arrays) -> str:
         rank = inputs[0].ndim
         rest = [axis for axis in range(rank) if axis not in {part % rank for part in self.axes}]
-        each = f"each place of axes {', '.join(map(str, rest))}" if rest else "the whole tensor"
+        axes = f"axi{'s' if len(rest) == 1 else 'es'} {', '.join(map(str, rest))}"
+        each = f"each index along {axes}" if rest else "the whole tensor"
         kind = "symmetric" if self.symmetric else "asymmetric"
         return f"the input to 8 bits in each call, {kind}, with a scale for {each}"
 
