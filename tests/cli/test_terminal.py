@@ -243,7 +243,10 @@ def test_pages_and_junit_of_the_command(probe, tmp_path):
     assert status == 0 and "<h1>output[0, 0, 0, 0] of conv = " in page.read_text(encoding="utf-8")
     for options, words in (
         (("--layer", "conv", "--html", "a", "--junit", "a"), "must not name the same file"),
-        (("--layer", "conv", "--html", str(tmp_path / "no" / "r.html")), "does not exist: mkdir -p"),
+        (
+            ("--layer", "conv", "--html", str(tmp_path / "no" / "r.html")),
+            "does not exist: mkdir -p",
+        ),
         (("--layer", "conv", "-q", "-v"), "cannot be used together"),
         (("--layer", "conv", "--at", "0,0,0,0", "--junit", "a"), "cannot be used with --at"),
         (("--layer", "conv", "--html", MODEL[0]), "being read"),

@@ -85,9 +85,9 @@ MASKS |= {
         BESIDE,
         window(2) | SEES,
         "attention-mask",
-        "token 0 is seen within the window alone",
+        "token 0 is attended to only within the window",
     ),
-    "sees its window": (BESIDE, window(2) | SEEN, "attention-mask", "sees its window alone"),
+    "sees its window": (BESIDE, window(2) | SEEN, "attention-mask", "attends only to its window"),
 }
 
 

@@ -18,7 +18,7 @@ _MOVED = 3
 """By how many places an edge of the window is moved at most."""
 
 
-class _Window(NamedTuple):
+class _SeenWindow(NamedTuple):
     """Which keys a query sees: some before its own and some behind it, and tokens beside these."""
 
     before: int
@@ -56,7 +56,7 @@ def _windows(case: Case) -> Iterator[Change]:
             yield from all_changed(case, mask, [(told, partial(given, other=other.kept))])
 
 
-def _other_windows(window: _Window) -> Iterator[tuple[str, _Window]]:
+def _other_windows(window: _SeenWindow) -> Iterator[tuple[str, _SeenWindow]]:
     """Windows that are wider or narrower on a side or on both, split in two, or on one side."""
     before, behind = window.before, window.behind
     some = [(before // 2, behind // 2), (before, 0), (0, behind), (2 * before, 2 * behind)]
@@ -73,11 +73,11 @@ def _tokens(case: Case) -> Iterator[Change]:
         none = np.zeros_like(window.seen)
         ways = [
             (
-                f"made so that {_listed(window.seeing)} sees its window alone, not all",
+                f"made so that {_listed(window.seeing)} attends only to its window, not to all",
                 window._replace(seeing=none),
             ),
             (
-                f"made so that {_listed(window.seen)} is seen within the window alone",
+                f"made so that {_listed(window.seen)} is attended to only within the window",
                 window._replace(seen=none),
             ),
             (
@@ -93,14 +93,14 @@ def _listed(tokens: np.ndarray) -> str:
     return f"token {', '.join(str(at) for at in np.flatnonzero(tokens))}"
 
 
-def _found(case: Case) -> Iterator[tuple[Mask, _Window]]:
+def _found(case: Case) -> Iterator[tuple[Mask, _SeenWindow]]:
     for mask in masks(case):
         window = _window_of(mask.kept)
         if window is not None:
             yield mask, window
 
 
-def _window_of(kept: np.ndarray) -> _Window | None:
+def _window_of(kept: np.ndarray) -> _SeenWindow | None:
     """The window of a mask; None where it has none, or no tokens beside one."""
     if kept.ndim != 2 or kept.shape[0] != kept.shape[1]:
         return None
@@ -110,7 +110,7 @@ def _window_of(kept: np.ndarray) -> _Window | None:
     queries, keys = np.nonzero(kept & ~seeing[:, None] & ~seen)
     if not queries.size:
         return None
-    window = _Window(int((queries - keys).max()), int((keys - queries).max()), seeing, seen)
+    window = _SeenWindow(int((queries - keys).max()), int((keys - queries).max()), seeing, seen)
     if min(window.before, window.behind) < 0 or not np.array_equal(window.kept, kept):
         return None
     return window
