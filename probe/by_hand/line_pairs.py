@@ -93,13 +93,21 @@ def _paired(
     left = list(layers)
     for line in yours:
         target = _targets(line.text)
-        same = next((other for other in left if _targets(other.text) == target), None)
+        alike = [other for other in left if _targets(other.text) == target]
+        alike += [other for other in left if _some_of(target, _targets(other.text))]
+        same = next(iter(alike), None)
         if same is not None:
             left.remove(same)
         theirs = "" if same is None else same.shown
         if line.shown != theirs:
             yield line.shown.strip(), theirs.strip()
     yield from (("", line.shown.strip()) for line in left)
+
+
+def _some_of(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether one line assigns several of the names of another."""
+    few, many = sorted(({*names}, {*others}), key=len)
+    return len(few) > 1 and few < many
 
 
 def _targets(line: str) -> list[str]:

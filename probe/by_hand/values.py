@@ -72,6 +72,13 @@ class Value:
         return re.fullmatch(r"np\.zeros_like\([^()]*\)", self.text) is not None
 
     @property
+    def root(self) -> str:
+        """The square root of the expression: of a square its magnitude."""
+        if self.level == POWER and self.text.endswith(" ** 2"):
+            return f"np.abs({self.text.removesuffix(' ** 2')})"
+        return f"np.sqrt({self.text})"
+
+    @property
     def array(self) -> str:
         """The expression as one whose methods may be called: a number in digits has none."""
         digits = self.text.lstrip("-")[:1].isdigit()

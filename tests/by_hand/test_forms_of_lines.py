@@ -56,3 +56,19 @@ def test_a_line_within_another_keeps_the_last_of_two_reshapes():
     wrong = ["a = x.reshape(2, 6)", "y = a.reshape(3, 4)"]
     pairs = line_pairs(wrong, ["y = x"], 9)
     assert pairs == (("y = x.reshape(3, 4)", "y = x"),)
+
+
+def test_a_line_that_assigns_some_of_the_names_of_another_is_paired_with_it():
+    wrong, right = ["a, b = np.split(x, 2)", "c = 2 * a"], ["a, b, c = np.split(x, 3)"]
+    assert line_pairs(wrong, right, 9) == ((wrong[0], right[0]), (wrong[1], ""))
+    assert line_pairs(["a = 2 * x"], right, 9) == (("a = 2 * x", ""), ("", right[0]))
+
+
+def test_the_root_of_a_square_is_a_magnitude():
+    mean, variance = (Weight(name, v := RNG.uniform(1, 2, 3), v) for name in ("mean", "variance"))
+    op = ops.Standardize(mean, variance, 1e-7)
+    case = case_of(Step(op, (Ref(-1),)), inputs=(RNG.normal(size=(2, 3)),))
+    other = replace(variance, effective=variance.effective**2, stored=None)
+    ((yours, layers),) = lines_of(case, case.edit("", case.changed(0, variance=other)))
+    assert yours == "y = (x - mean) / np.maximum(np.abs(variance), 1e-07)"
+    assert layers == "y = (x - mean) / np.maximum(np.sqrt(variance), 1e-07)"

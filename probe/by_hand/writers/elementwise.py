@@ -62,7 +62,6 @@ _TABLE = (
     (ops.Softsign, "{x} / (1 + np.abs({x}))", PRODUCT),
     (ops.SparsePlus, "np.where({x} <= -1, 0, np.where({x} >= 1, {x}, ({x} + 1) ** 2 / 4))", ATOM),
     (ops.SparseSigmoid, "np.clip(({arg} + 1) / 2, 0, 1)", ATOM),
-    (ops.Sqrt, "np.sqrt({arg})", ATOM),
     (ops.Square, "{x} ** 2", POWER),
     (ops.Squareplus, "({x} + np.sqrt({x} ** 2 + {b})) / 2", PRODUCT),
     (ops.Tan, "np.tan({arg})", ATOM),
@@ -77,6 +76,11 @@ for _kind, _text, _level in _TABLE:
 @writes(ops.Identity, ops.Stored)
 def _identity(op: ops.Op, w: HandWriter, x: Value) -> Value:
     return x
+
+
+@writes(ops.Sqrt)
+def _sqrt(op: ops.Sqrt, w: HandWriter, x: Value) -> Value:
+    return w.result(x.root, ATOM, x.order)
 
 
 @writes(ops.Sigmoid)

@@ -47,7 +47,7 @@ def _masked_mean(op: ops.MaskedMean, w: HandWriter, x: Value, mask: Value) -> Va
 @writes(ops.Standardize)
 def _standardize(op: ops.Standardize, w: HandWriter, x: Value) -> Value:
     (x, mean, variance), order = w.aligned(x, w.weight(op.mean), w.weight(op.variance))
-    deviation = f"np.maximum(np.sqrt({variance.text}), {number(op.epsilon)})"
+    deviation = f"np.maximum({variance.root}, {number(op.epsilon)})"
     if op.invert:
         return w.result(f"{x.at(PRODUCT)} * {deviation} + {mean.at(PRODUCT)}", SUM, order)
     return w.result(f"({x.at(SUM)} - {mean.at(PRODUCT)}) / {deviation}", PRODUCT, order)

@@ -116,12 +116,11 @@ def _gru(op: ops.GRU, w: HandWriter, *values: Value) -> tuple[Value, ...]:
             r = _gate(op, loop, "r", f"{parts['r']} + {states['r']}")
             inner = f"{r} * {_bounded(op, loop, states['n'])}"
         else:
-            blocks = {letter: _block(op, recurrent, letter) for letter in "zrh"}
-            given = _multiplied(op, loop)
-            z = _gate(op, loop, "z", f"{parts['z']} + {given} @ {blocks['z']}")
-            r = _gate(op, loop, "r", f"{parts['r']} + {given} @ {blocks['r']}")
+            states = _beside(op, loop, recurrent, letters)
+            z = _gate(op, loop, "z", f"{parts['z']} + {states['z']}")
+            r = _gate(op, loop, "r", f"{parts['r']} + {states['r']}")
             reset = loop.let("reset", f"{r} * {h}")
-            inner = f"{_bounded(op, loop, reset)} @ {blocks['h']}"
+            inner = f"{_bounded(op, loop, reset)} @ {_block(op, recurrent, 'h')}"
         n = _activated(op.activation, loop, "n", f"{parts['n']} + {inner}")
         if turned:
             return [f"(1 - {z}) * {h} + {z} * {n}"]
@@ -133,6 +132,18 @@ def _gru(op: ops.GRU, w: HandWriter, *values: Value) -> tuple[Value, ...]:
 
 def _named(loop: StepLoop, letters: Sequence[str], before: str) -> dict[str, str]:
     return {letter: loop.w.local(f"{before}{letter}") for letter in letters}
+
+
+def _beside(op: ops.GRU, loop: StepLoop, recurrent: str, letters: Sequence[str]) -> dict[str, str]:
+    """What the state gives to the two gates, without the candidate: as one product where they lie
+    in front of that."""
+    given = _multiplied(op, loop)
+    if op.gates[-1] != "h":
+        return {letter: f"{given} @ {_block(op, recurrent, letter)}" for letter in "zr"}
+    states = _named(loop, letters[:-1], "h")
+    product = f"{given} @ {recurrent}[:, :{op.block('h').start}]"
+    loop.lines.append(f"{', '.join(states.values())} = np.split({product}, 2, axis=-1)")
+    return states
 
 
 def _gate(op: ops.GRU, loop: StepLoop, letter: str, text: str) -> str:
