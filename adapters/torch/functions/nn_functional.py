@@ -1,7 +1,7 @@
 """The functions of torch.nn.functional that do what a module of torch.nn does: described as that
 module."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -167,13 +167,33 @@ def layer_norm(
     eps: float = 1e-5,
     *rest: Any,
 ) -> Ref:
-    return build.module(
-        "LayerNorm",
-        input,
-        _weights(build, weight=weight, bias=bias),
-        normalized_shape=tuple(normalized_shape),
-        eps=eps,
-    )
+    shape = tuple(normalized_shape)
+
+    def normed(**given: Value | None) -> Ref:
+        held = _weights(build, **given)
+        return build.module("LayerNorm", input, held, normalized_shape=shape, eps=eps)
+
+    return _affine(build, normed, {"weight": weight, "bias": bias})
+
+
+def _affine(
+    build: CallBuilder,
+    normed: Callable[..., Ref],
+    given: dict[str, Value | None],
+    behind: int = 0,
+) -> Ref:
+    """A norm with its gain and bias, which may be computed from the model's input: these are then
+    multiplied with and added to what it gives, with so many axes ``behind`` theirs."""
+    if all(value is None or build.fixed(value) for value in given.values()):
+        return normed(**given)
+    y = normed(**dict.fromkeys(given))
+    for name, op in (("weight", ops.Mul()), ("bias", ops.Add())):
+        value = given.get(name)
+        if value is not None and behind:
+            value = build.add(ops.Reshape((-1, *(1,) * behind)), value)
+        if value is not None:
+            y = build.add(op, y, value)
+    return y
 
 
 @function("rms_norm", onnx="rmsnormalization")
@@ -184,13 +204,13 @@ def rms_norm(
     weight: Value | None = None,
     eps: float | None = None,
 ) -> Ref:
-    return build.module(
-        "RMSNorm",
-        input,
-        _weights(build, weight=weight),
-        normalized_shape=tuple(normalized_shape),
-        eps=eps,
-    )
+    shape = tuple(normalized_shape)
+
+    def normed(weight: Value | None) -> Ref:
+        held = _weights(build, weight=weight)
+        return build.module("RMSNorm", input, held, normalized_shape=shape, eps=eps)
+
+    return _affine(build, normed, {"weight": weight})
 
 
 @function("group_norm", onnx="groupnormalization", idle="rest")  # which kernel
@@ -203,13 +223,12 @@ def group_norm(
     eps: float = 1e-5,
     *rest: Any,
 ) -> Ref:
-    return build.module(
-        "GroupNorm",
-        input,
-        _weights(build, weight=weight, bias=bias),
-        num_groups=num_groups,
-        eps=eps,
-    )
+    def normed(**given: Value | None) -> Ref:
+        held = _weights(build, **given)
+        return build.module("GroupNorm", input, held, num_groups=num_groups, eps=eps)
+
+    behind = build.array(input).ndim - 2
+    return _affine(build, normed, {"weight": weight, "bias": bias}, behind)
 
 
 @function("batch_norm", onnx="batchnormalization", idle="momentum")  # of the running statistics
