@@ -10,9 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe import ops
-from probe.by_hand.registry import Unwritten, writes
-from probe.by_hand.values import PRODUCT, SUM, Value, as_tuple, listed, number
+from probe.by_hand.registry import writes
+from probe.by_hand.values import Value
 from probe.hypotheses.attention.rope_scaling import frequencies
+from probe.hypotheses.attention.rotation import (
+    Rotation,
+    quarter,
+    rotation_by_hand,
+    spread_angles,
+)
 from probe.hypotheses.edits.rewriting import (
     Rewiring,
     made_by,
@@ -23,18 +29,17 @@ from probe.hypotheses.edits.rewriting import (
 )
 from probe.hypotheses.edits.step_words import ordinal, tensor_name
 from probe.hypotheses.registry import hypothesis
-from probe.numerics.precision import Precision
-from probe.ops.base import Evaluated, Rearrangement
+from probe.ops.base import Rearrangement
 from probe.ops.step import Ref
-from probe.trial.case import Case
+from probe.trial.case import Case, shape_of
 from probe.trial.edit import Edit, Steps
 
-__all__ = [
-    *("BASES", "Rotation", "angles_of", "base_of", "quarter", "rotated", "spread_angles"),
-    *("turned_by_hand", "with_angles"),
-]
+__all__ = ["BASES", "angles_of", "base_of", "rotated", "with_angles"]
 
 BASES = (1e4, 5e5, 1e6, *(n * 10.0**k for k in range(1, 8) for n in (1, 2, 5)), 1.6e5, 8e6)
+
+
+_SHAPES = (ops.Reshape, ops.Squeeze, ops.Unsqueeze, ops.Identity)
 
 
 class _Rope(NamedTuple):
@@ -94,20 +99,32 @@ def _joined(case: Case, position: int) -> _Rope | None:
         if not all(made_by(case, half, ops.Slice) for half in cut):
             continue
         x = source_of(case, cut[0])
+        if x != source_of(case, cut[1]):
+            continue
         whole, first = (ref.of(case.inputs, case.values) for ref in (x, a))
-        for at in (position, position + 1):
-            if at < len(case.steps):
-                same = np.shape(case.values[at][0]) == whole.shape
-            else:
-                same = False
-            for pairs in ("halves", "neighbours") if same and not whole.shape[-1] % 2 else ():
+        if whole.shape[-1] == 2 and whole.ndim > first.ndim:  # of complex numbers
+            flat = (*whole.shape[:-2], 2 * whole.shape[-2])
+            while made_by(case, x, *_SHAPES) and shape_of(case, x) != flat:
+                x = source_of(case, x)
+            whole = x.of(case.inputs, case.values)
+        for at in _given_in_shape(case, position, whole.shape):
+            for pairs in ("halves", "neighbours") if not whole.shape[-1] % 2 else ():
                 if pairs == "neighbours":
                     mine = whole[..., ::2]
                 else:
                     mine = np.split(whole, 2, axis=-1)[0]
-                if x == source_of(case, cut[1]) and np.array_equal(mine, first.reshape(mine.shape)):
+                if mine.size == first.size and np.array_equal(mine, first.reshape(mine.shape)):
                     return _Rope(at, x, cos, sin, pairs, True)
     return None
+
+
+def _given_in_shape(case: Case, position: int, shape: tuple[int, ...]) -> Iterator[int]:
+    """The step, and those behind it that give what it gives another shape, which give this one."""
+    for at in range(position, min(position + 4, len(case.steps))):
+        if at > position and not isinstance(case.steps[at].op, _SHAPES):
+            return
+        if shape_of(case, Ref(at)) == shape:
+            yield at
 
 
 def _same_tensors(case: Case, some: Sequence[Ref], others: Sequence[Ref]) -> bool:
@@ -121,7 +138,7 @@ def _same_tensors(case: Case, some: Sequence[Ref], others: Sequence[Ref]) -> boo
 
 def _unshaped(case: Case, ref: Ref) -> Ref:
     """The tensor before it was given another shape."""
-    while made_by(case, ref, ops.Reshape):
+    while made_by(case, ref, *_SHAPES):
         ref = source_of(case, ref)
     return ref
 
@@ -150,131 +167,6 @@ def _turned(case: Case, ref: Ref) -> tuple[Ref | None, str]:
     return None, ""
 
 
-def quarter(x: np.ndarray, pairs: str) -> np.ndarray:
-    """Each pair of features turned by a right angle."""
-    if pairs == "halves":
-        first, second = np.split(x, 2, axis=-1)
-        return np.concatenate([-second, first], axis=-1)
-    return np.stack([-x[..., 1::2], x[..., ::2]], axis=-1).reshape(x.shape)
-
-
-def spread_angles(angles: np.ndarray, pairs: str) -> np.ndarray:
-    """The angles of pairs (position, pair) for each of their features."""
-    if pairs == "halves":
-        return np.concatenate([angles, angles], axis=-1)
-    return np.repeat(angles, 2, axis=-1)
-
-
-@dataclass(frozen=True, eq=False)
-class Rotation(ops.Op):
-    """Pairs of features rotated by their angles (position, pair), the same for all heads."""
-
-    angles: np.ndarray
-    scale: float = 1.0
-    pairs: str = "halves"
-    reordered: bool = False
-    """Whether neighbours are brought to the two halves before."""
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        (x,) = inputs
-        if self.reordered:
-            x = np.concatenate([x[..., ::2], x[..., 1::2]], axis=-1)
-        angles = spread_angles(self.angles, self.pairs)
-        turned = x * np.cos(angles) + quarter(x, self.pairs) * np.sin(angles)
-        return (self.scale * turned,)
-
-    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        """Four roundings of each of the two products, and what arrives with their factors."""
-        (x,), (slack,) = of.inputs, of.slacks
-        size = 4 * precision.unit * np.abs(x) + (0.0 if slack is None else slack)
-        if self.reordered:
-            size = np.concatenate([size[..., ::2], size[..., 1::2]], axis=-1)
-        angles = spread_angles(self.angles, self.pairs)
-        beside = np.abs(quarter(size, self.pairs))
-        bound = size * np.abs(np.cos(angles)) + beside * np.abs(np.sin(angles))
-        return (np.asarray(abs(self.scale) * bound),)
-
-
-@writes(Rotation)
-def _rotation_by_hand(op: Rotation, w: Any, x: Value) -> Value:
-    if x.axes[-1] != x.rank - 1:
-        x = w.plain(x)
-    x = w.named("heads", x)
-    if op.reordered:
-        halves = f"np.concatenate([{x.text}[..., ::2], {x.text}[..., 1::2]], axis=-1)"
-        x = w.let("halves", Value(halves, x.shape, x.order))
-    behind = x.rank - 2 - x.axes[-2]
-    text = angles_by_hand(op.angles, op.pairs, behind)
-    shape = (len(op.angles), *(1,) * behind, 2 * op.angles.shape[1])
-    angles = w.let("angles", Value(text, shape, None, PRODUCT)).text
-    turned = turned_by_hand(x, op.pairs)
-    text, level = f"{x.text} * np.cos({angles}) + {turned} * np.sin({angles})", SUM
-    if abs(op.scale - 1) > _FITTED:
-        text, level = f"{number(op.scale)} * ({text})", PRODUCT
-    made: Value = w.result(text, level, x.order)
-    return made
-
-
-def turned_by_hand(x: Value, pairs: str) -> str:
-    """Each pair of features turned by a right angle."""
-    if pairs == "halves":
-        size = x.shape[-1] // 2
-        return f"np.concatenate([-{x.text}[..., {size}:], {x.text}[..., :{size}]], axis=-1)"
-    stacked = f"np.stack([-{x.text}[..., 1::2], {x.text}[..., ::2]], axis=-1)"
-    return f"{stacked}.reshape{as_tuple(x.shape)}"
-
-
-def angles_by_hand(angles: np.ndarray, pairs: str, behind: int) -> str:
-    """The angles (position, pair) of each feature, as positions times frequencies."""
-    positions, each = _factors(angles)
-    count = len(each)
-    base = float(each[1] ** -count) if count > 1 and 0 < each[1] < 1 else 0.0
-    if base and np.allclose(each, frequencies(base, count), rtol=1e-5, atol=0):
-        shares = f"{number(float(f'{base:.6g}'))} ** (-np.arange({count}) / {count})"
-    elif count <= _LISTED:
-        shares = f"np.array({listed([float(f'{share:.6g}') for share in each])})"
-    else:
-        raise Unwritten("frequencies of no base")
-    if pairs == "halves":
-        shares = f"np.tile({shares}, 2)"
-    else:
-        shares = f"np.repeat({shares}, 2)"
-    return f"{_positions_by_hand(positions)}[:{', None' * (1 + behind)}] * {shares}"
-
-
-def _factors(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and frequencies, the first of which is 1."""
-    row = int(np.abs(angles).max(axis=1).argmax())
-    if not angles[row, 0]:
-        raise Unwritten("angles of a first frequency that is 0")
-    each, positions = angles[row] / angles[row, 0], angles[:, 0]
-    if not np.allclose(positions[:, None] * each, angles, rtol=1e-6, atol=1e-9):
-        raise Unwritten("angles that are no product of positions and frequencies")
-    return positions, each
-
-
-def _positions_by_hand(positions: np.ndarray) -> str:
-    count = len(positions)
-    step = float(positions[1] - positions[0]) if count > 1 else 1.0
-    first = float(f"{positions[0]:.6g}")
-    if not step or not np.allclose(positions, first + step * np.arange(count), rtol=1e-6):
-        if count > _LISTED:
-            raise Unwritten("positions in no order")
-        return f"np.array({listed([float(f'{at:.6g}') for at in positions])})"
-    text = f"np.arange({count})"
-    if abs(abs(step) - 1) > _FITTED:
-        text = f"({number(float(f'{step:.6g}'))} * {text})"
-    elif step < 0:
-        text = f"(-{text})"
-    return f"({text} + {number(first)})" if first else text
-
-
-_FITTED = 1e-6
-"""How far a number that was fitted may lie from 1 that is it."""
-_LISTED = 16
-"""So many frequencies or positions are listed."""
-
-
 class _Angles(NamedTuple):
     """The angles by which a rotation turns, as far as its factors tell."""
 
@@ -282,11 +174,14 @@ class _Angles(NamedTuple):
     each: np.ndarray
     """Of one position, for each pair of features."""
     positions: np.ndarray
+    behind: int = 0
+    """How many axes lie between the positions and the features."""
 
     def rotation(self, pairs: str, **other: Any) -> Rotation:
         """The rotation with some of these being others."""
         held = self._replace(**{name: other.pop(name) for name in [*other] if name in self._fields})
-        return Rotation(held.positions[:, None] * held.each, held.scale, pairs, **other)
+        angles = held.positions[:, None] * held.each
+        return Rotation(angles, held.scale, pairs, behind=held.behind, **other)
 
 
 def _angles(case: Case, rope: _Rope) -> _Angles | None:
@@ -294,6 +189,9 @@ def _angles(case: Case, rope: _Rope) -> _Angles | None:
     cos, sin = (ref.of(case.inputs, case.values) for ref in (rope.cos, rope.sin))
     if rope.of_pairs and cos.ndim:
         cos, sin = (spread_angles(table, rope.pairs) for table in (cos, sin))
+    behind = int(cos.ndim > 2 and cos.shape == sin.shape and cos.shape[-2] == 1)
+    if behind:
+        cos, sin = cos[..., 0, :], sin[..., 0, :]
     size = cos.shape[-1] if cos.ndim else 0
     if cos.shape != sin.shape or cos.ndim < 2 or cos.shape[-2] < 2 or size % 2:
         return None
@@ -304,7 +202,7 @@ def _angles(case: Case, rope: _Rope) -> _Angles | None:
     if not each.all() or (each < 0).any():
         return None
     begin = np.rint(angle[0, np.argmin(each)] / each.min())
-    found = _Angles(float(scale.mean()), each, begin + np.arange(cos.shape[-2]))
+    found = _Angles(float(scale.mean()), each, begin + np.arange(cos.shape[-2]), behind)
     again = found.positions[:, None] * each
     spread = spread_angles(again, rope.pairs)
     near = np.allclose(np.cos(spread) * found.scale, cos, atol=1e-3)
@@ -487,7 +385,7 @@ def _of_last_by_hand(op: _OfLast, w: Any, x: Value) -> Value:
     x = w.named("heads", w.plain(x))
     size = x.shape[-1] - 2 * op.rotation.angles.shape[-1]
     last = w.let("last", Value(f"{x.text}[..., {size}:]", (*x.shape[:-1], x.shape[-1] - size)))
-    turned = _rotation_by_hand(op.rotation, w, last).text
+    turned = rotation_by_hand(op.rotation, w, last).text
     text = f"np.concatenate([{x.text}[..., :{size}], {turned}], axis=-1)"
     whole: Value = w.result(text)
     return whole

@@ -9,11 +9,10 @@ import numpy as np
 from probe import ops
 from probe.by_hand.registry import writes
 from probe.by_hand.values import ATOM, PRODUCT, SUM, Value
-from probe.hypotheses.attention.rotary_embedding import (
+from probe.hypotheses.attention.rotary_embedding import angles_of, rotated
+from probe.hypotheses.attention.rotation import (
     Rotation,
-    angles_of,
     quarter,
-    rotated,
     spread_angles,
     turned_by_hand,
 )
@@ -34,7 +33,7 @@ def with_whole_rotations(case: Case, steps: Steps) -> tuple[Steps, Mapping[int, 
     some = [
         (rope, angles)
         for rope, angles in next(angles_of(case), ([], ""))[0]
-        if id(case.steps[rope.add].op) not in kept
+        if id(case.steps[rope.add].op) not in kept and not angles.behind
     ]
     if not some:
         return case.steps, places
