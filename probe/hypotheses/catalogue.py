@@ -69,6 +69,7 @@ from probe.hypotheses.steps import (
     data_flow,
     exchanged_steps,
     fitted_numbers,
+    left_untried,
     moved_steps,
     other_operands,
     overwritten_buffers,
@@ -161,6 +162,7 @@ WRITTEN_OUT = (changes_in_loops,)
 OF_PATTERNS = (
     sibling_options,
     packed_parts,
+    left_untried,
     overwritten_buffers,
     computed_tables,
     scaled_rotation,

@@ -10,7 +10,7 @@ from probe import ops
 from probe.hypotheses.edits.attention_parts import Masked
 from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
-from probe.hypotheses.edits.rewriting import inserted, taking_instead
+from probe.hypotheses.edits.rewriting import inserted, of_parameters, taking_instead
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.base import Elementwise, Rearrangement
@@ -83,6 +83,7 @@ def _behind_others(
     rest = list(step.sources(position))
     shape = shape_of(case, rest[index])
     wide = [np.size(ref.of(case.inputs, case.values)) > 1 and ref != rest[index] for ref in rest]
+    whole = [shape_of(case, ref) == shape for ref in rest]
     changed: dict[int, Step] = {}
     at, far, new = first, 0, len(case.steps)
     for taker in takers:
@@ -93,10 +94,11 @@ def _behind_others(
             return
         if isinstance(passed.op, Rearrangement) and len(passed.sources(at)) == 1:
             for other in (k for k in range(len(rest)) if wide[k]):
-                if rest[other].step < len(case.steps):
+                if not whole[other] and rest[other].step < len(case.steps):
                     changed[new] = Step(ops.Expand((1, *shape[1:])), (rest[other],))
                     rest[other], new = Ref(new), new + 1
-                changed[new] = Step(_on_one(passed.op), (rest[other],))
+                turned = passed.op if whole[other] else _on_one(passed.op)
+                changed[new] = Step(turned, (rest[other],))
                 rest[other], new = Ref(new), new + 1
         else:
             far += 1
@@ -147,7 +149,12 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
             rest = [ref for k, ref in enumerate(sources) if k != index and ref.step > after]
             made_of = [source for ref in rest for source in case.steps[ref.step].sources(ref.step)]
             masks = isinstance(step.op, ops.Where | Masked)
-            if rest and (not masks or any(source.step > after for source in made_of)):
+            numbers_alone = isinstance(step.op, _SUMS_AND_PRODUCTS) and (
+                of_parameters(case).issuperset(ref.step for ref in rest)
+            )
+            if rest and not (
+                (masks or numbers_alone) and all(source.step <= after for source in made_of)
+            ):
                 continue
             numbers = {ref: Ref(new + k) for k, ref in enumerate(dict.fromkeys(rest))}
             for ref, number in numbers.items():
@@ -172,6 +179,9 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
             )
             out = main if position == len(case.steps) - 1 else None
             yield Change(what, "", steps, out, of=position)
+
+
+_SUMS_AND_PRODUCTS = (ops.Add, ops.Sub, ops.Mul, ops.Div)
 
 
 def _before_another_layout(
