@@ -62,6 +62,7 @@ from probe.hypotheses.registry import Hypothesis
 from probe.hypotheses.steps import (
     activation_of_steps,
     blocks,
+    chains,
     changed_steps,
     changed_tensors,
     changes_in_loops,
@@ -161,6 +162,7 @@ WRITTEN_OUT = (changes_in_loops,)
 """What has an amount of work of its own before these, where the code runs a loop step by step."""
 OF_PATTERNS = (
     sibling_options,
+    chains,
     packed_parts,
     left_untried,
     overwritten_buffers,

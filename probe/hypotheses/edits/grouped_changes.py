@@ -83,17 +83,22 @@ def all_of(some: Sequence[Change], steps: Steps) -> Change | None:
 
 
 def _together(case: Case, members: Sequence[Change]) -> Iterator[Sequence[Change]]:
-    """Which changes are made at once: all; and where steps take other tensors, those in one call
-    and those at one place of every layer."""
+    """Which changes are made at once: all, and those of one call, such as both means of a norm;
+    where steps take other tensors, those in one call and those at one place of every layer."""
     count = len(case.steps)
+    places = [member.of if member.of >= 0 else min(member.steps) for member in members]
     if any(
         at < count and step.op is not case.steps[at].op
         for member in members
         for at, step in member.steps.items()
     ):
         yield members
+        of_calls: dict[str, list[Change]] = {}
+        for at, member in zip(places, members, strict=True):
+            if at < len(case.calls):
+                of_calls.setdefault(case.calls[at], []).append(member)
+        yield from (some for some in of_calls.values() if 1 < len(some) < len(members))
         return
-    places = [member.of if member.of >= 0 else min(member.steps) for member in members]
     for numbers in _alike(case, places):
         yield [members[number] for number in numbers]
 

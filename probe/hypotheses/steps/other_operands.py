@@ -86,6 +86,44 @@ def _activated(case: Case) -> Iterator[Change]:
                 yield inserted(case, ref, Step(op, (ref,)), what, user=user)
 
 
+@more("missing-step")
+def left_out_for_one(case: Case) -> Iterator[Changes]:
+    """A step whose result is only moved, and then taken by several: one of these takes what it was
+    before that step."""
+    yield Changes(_left_out_for_one, "missing-step", STEPS)
+
+
+def _left_out_for_one(case: Case) -> Iterator[Change]:
+    constant = of_parameters(case)
+    for ref, users in users_of(case).items():
+        moving, at = list[int](), ref
+        while at.step >= 0 and _moves(case, at.step):
+            moving.insert(0, at.step)
+            at = case.steps[at.step].sources(at.step)[0]
+        if len(users) < 2 or not moving or at.step < 0 or at.step in constant:
+            continue
+        for before in case.steps[at.step].sources(at.step):
+            if before.step not in constant and shape_of(case, before) == shape_of(case, at):
+                for user in users:
+                    yield _taken_before(case, ref, before, moving, user)
+
+
+def _moves(case: Case, position: int) -> bool:
+    op, sources = case.steps[position].op, case.steps[position].sources(position)
+    return isinstance(op, Rearrangement) and len(sources) == 1 and len(case.values[position]) == 1
+
+
+def _taken_before(case: Case, ref: Ref, before: Ref, moving: Sequence[int], user: int) -> Change:
+    steps: dict[int, Step] = {}
+    taken, made = before, case.steps[moving[0]].sources(moving[0])[0].step
+    for new, at in enumerate(moving, len(case.steps)):
+        steps[new], taken = Step(case.steps[at].op, (taken,)), Ref(new)
+    refs = (taken if source == ref else source for source in case.steps[user].sources(user))
+    steps[user] = Step(case.steps[user].op, tuple(refs))
+    what = f"{step_name(case, user)} takes {tensor_name(case, before)}, as it is before "
+    return Change(f"{what}{step_name(case, made)}", "", steps, of=user)
+
+
 @more("other-tensor")
 def any_operand(case: Case) -> Iterator[Changes]:
     """Any tensor of the block of that shape, however far away."""
