@@ -65,11 +65,14 @@ class Runs:
                 if error.stage == "invoke" or not self._as_declared(feeds):
                     raise
                 self.refusal = str(error)
-        return self._each(feeds)
-
-    def _each(self, feeds: Mapping[int, np.ndarray]) -> Values:
-        """Node by node, as far as the engine runs them; what it refuses another one runs."""
         nodes = [node for node in self.flow.main.nodes if node.operator not in STATE]
+        values = self._each(nodes, feeds)
+        if len(values.refused) == len(nodes):
+            raise Refused(self.refusal, "prepare")
+        return values
+
+    def _each(self, nodes: Sequence[TfliteNode], feeds: Mapping[int, np.ndarray]) -> Values:
+        """Node by node, as far as the engine runs them; what it refuses another one runs."""
         pieces = tuple(self._cut([node]) for node in nodes)
         instead = "" if self.engine == "optimised" else "optimised"
         job = Job(self.engine, pieces, feeds, instead=instead, each=True)
@@ -78,8 +81,6 @@ class Runs:
             nodes[number].index: f"{self.engine} does not run it: {why}"
             for number, why in values.refused.items()
         }
-        if len(reasons) == len(nodes):
-            raise Refused(self.refusal, "prepare")
         return replace(values, refused=reasons)
 
     def behind(self, node: TfliteNode, values: Values) -> Values:
@@ -96,7 +97,10 @@ class Runs:
                 "what comes behind a replaced output takes "
                 f"{short(self.flow.tensors[missing[0]].name)}, which {self.engine} did not give"
             )
-        found = self._values(Job(self.engine, (piece,), values.arrays), values.arrays)
+        if self.refusal:
+            found = self._each(rest, values.arrays)
+        else:
+            found = self._values(Job(self.engine, (piece,), values.arrays), values.arrays)
         return Values(
             values.arrays | found.arrays,
             {**values.before, **found.before},

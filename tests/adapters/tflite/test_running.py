@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import probe
 from probe.errors import BadInput, CannotOpen, ForwardFailed, NotTrusted
 from probe.process import limited_child
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 NAMES = ["net/conv", "net/depthwise", "net/mean", "net/mean_3"]
 tflm = pytest.mark.skipif(find_spec("tflite_micro") is None, reason="TFLM is not installed")
 ENGINES = ["xnnpack", "optimised", "reference", pytest.param("tflm", marks=tflm)]
@@ -115,6 +117,20 @@ def test_what_an_engine_refuses_runs_operator_by_operator(tmp_path):
     assert first.verdict == "unchecked" and "reference does not run it: " in first.sentence
     assert "TILE" in first.sentence
     assert {report.verdict for report in probe.sweep(path)} == {"agree"}
+
+
+@tflm
+def test_what_comes_behind_values_put_in_place_runs_so_too():
+    """TFLM has no GELU, which comes behind the first layer."""
+    model = probe.open_model(EXAMPLES / "digits_int8.tflite", engine="tflm")
+    image = np.load(EXAMPLES / "digits.npy")[:1]
+    reports = {report.layer: report for report in probe.sweep(model, image)}
+    first, second, *_ = reports
+    halved = {first: reports[first].outputs["framework"] // 2}
+    for report in probe.sweep(model, image, replace=halved):
+        assert report.verdict == ("unchecked" if report.kind == "GELU" else "agree")
+        if report.layer == second:
+            assert np.array_equal(report.inputs[0], halved[first])
 
 
 def test_a_refusal_of_everything_is_an_error(tmp_path):
