@@ -199,7 +199,7 @@ def _leaky_codes(build: OperatorBuilder, x: Operand, alpha: float) -> Ref:
     for scale, wide in ((plain, widths), (bent, widths * np.float64(np.float32(alpha)))):
         if build.kernel.family == "xnnpack":
             op = ops.Requantize(
-                multiplier=np.rint(np.float32(256) * scale).astype(np.int64),
+                multiplier=np.asarray(np.rint(np.float32(256) * scale), np.int64),
                 shift=np.asarray(23),
                 factor=np.asarray(scale),
                 zero_point=out.zero_point,

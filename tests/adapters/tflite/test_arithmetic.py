@@ -14,6 +14,7 @@ from tflite_operators import OPERATORS, WITHOUT, described, drawn, gave
 from probe.errors import Undescribed
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.recording.plain_data import as_data
 
 HERE = [
     engine
@@ -38,6 +39,7 @@ def test_every_engine_to_the_last_bit(name):
             if not number:
                 theirs = crosscheck(steps, case.inputs, values)[0]
                 np.testing.assert_array_equal(theirs, outputs[0], engine)
+                assert as_data(steps, lambda array: 0), "a recording keeps it"
             compared += outputs[0].size
         assert len(np.unique(outputs[0])) > 20
     assert compared > 400
