@@ -136,6 +136,44 @@ def one_scale_for_the_batch() -> tuple:
     return (*_dense(), _with_input(np.rint(ROWS_OF_X / scale) * scale))
 
 
+POINTS = rng(14).integers(-127, 128, (6, 1, 1, 12))
+MAP = draw(3, 8, 8, 12, seed=4) * np.linspace(0.2, 3.0, 64).reshape(8, 8, 1).astype(np.float32)
+
+
+def _of_points() -> tuple[str, np.ndarray]:
+    """XNNPACK quantises the input of such a convolution for each pixel."""
+    path = Path(FOLDER.name) / "points.tflite"
+    tensors = [
+        FlatTensor("x", MAP.shape),
+        FlatTensor("w", dtype="int8", data=POINTS, scale=SCALES[:6]),
+        FlatTensor("b", data=np.linspace(-1, 1, 6)),
+    ]
+    y = FlatTensor("y", (*MAP.shape[:3], 6))
+    one_op("CONV_2D", tensors, [y], ("Conv2DOptions", {"strideW": 1, "strideH": 1}), 5, path)
+    return str(path), MAP
+
+
+def _of_quantized(quantized: np.ndarray) -> np.ndarray:
+    kernel = POINTS[:, 0, 0] * SCALES[:6, None].astype(float)
+    return (quantized @ kernel.T + np.linspace(-1, 1, 6)).astype(np.float32)
+
+
+@plant("dynamic-input", "TFLite CONV_2D of dynamic range")
+def a_scale_for_each_entry() -> tuple:
+    low = MAP.min(axis=(1, 2, 3), keepdims=True).clip(max=0)
+    high = MAP.max(axis=(1, 2, 3), keepdims=True).clip(min=0)
+    scale = (high - low) / np.float32(255)
+    zero = np.rint(-128 - low / scale)
+    codes = np.clip(np.rint(MAP / scale) + zero, -128, 127)
+    return (*_of_points(), _of_quantized((codes - zero) * scale.astype(float)))
+
+
+@plant("dynamic-input", "TFLite CONV_2D of dynamic range")
+def symmetric_pixels() -> tuple:
+    scale = np.abs(MAP).max(axis=3, keepdims=True) / np.float32(127)
+    return (*_of_points(), _of_quantized(np.rint(MAP / scale) * scale.astype(float)))
+
+
 def _pools() -> tuple[str, np.ndarray]:
     path = Path(FOLDER.name) / "pools.tflite"
     tensors = [
