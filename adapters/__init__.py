@@ -191,7 +191,7 @@ def _adapter_of_file(path: Path) -> str:
         if re.match(start, head, re.DOTALL):
             if kind.startswith("."):
                 return kind
-            raise CannotOpen(f"{path} is {kind}")
+            raise CannotOpen(f"{path} is {kind.format(folder=path.parent)}")
     if _PRINTED.search(text):
         return _RECORDING
     found = kind_of(str(path), head)
@@ -212,7 +212,7 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     # field.
     (rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", ".onnx"),
     # SavedModel: field 1 is the schema version, 1; then the graphs.
-    (rb"\x08\x01\x12", "the graph of a SavedModel: give its folder"),
+    (rb"\x08\x01\x12", "the graph of a SavedModel: give its folder, {folder}"),
 )
 """How a file begins -> its adapter, or what it is and why it cannot be opened."""
 

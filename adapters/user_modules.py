@@ -22,7 +22,9 @@ classes are said."""
 def refuse_factory(factory: object, kind: str) -> None:
     """BadInput where a factory is given for what it cannot build."""
     if factory is not None:
-        raise BadInput(f"factory= (--factory) is only for a PyTorch state_dict; this is {kind}")
+        raise BadInput(
+            f"factory= (--factory) is only for a PyTorch state_dict; this is {kind}: leave it out"
+        )
 
 
 def import_named(name: str) -> ModuleType:

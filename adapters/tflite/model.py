@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from probe.capture.declared_shape import refuse_shapes, way_out
 from probe.errors import BadInput, ForwardFailed, UnknownLayer
 from probe.listing import Layer, Shown
 from probe.model import CallOutput, Capture, InputSpec, Model, ModelInput, OnCall, Part, Producer
@@ -143,6 +144,15 @@ class TfliteModel(Shown):
         for name in sorted(asked):
             self._node(name)
         feeds = self._feeds(inputs)
+        try:
+            return self._passed(feeds, whole, asked, on_call)
+        except ForwardFailed:
+            refuse_shapes(self.inputs, inputs)
+            raise
+
+    def _passed(
+        self, feeds: Mapping[int, np.ndarray], whole: bool, asked: Collection[str], on_call: OnCall
+    ) -> tuple[np.ndarray, ...]:
         names = set(self.flow.nodes) if whole else asked
         values = self._runs.passed(feeds, self._tensors_of(names))
         made_by = self._fed_producers()
@@ -200,9 +210,10 @@ class TfliteModel(Shown):
         arrays, _ = as_codes(self._fed, list(map(np.asarray, inputs)))
         for tensor, array in zip(self._fed, arrays, strict=True):
             if self.engine == "tflm" and array.shape != tensor.shape:
+                spec = InputSpec(short(tensor.name), tensor.shape)
                 raise BadInput(
-                    f"TFLM runs a file in the shapes that it holds: {short(tensor.name)!r} takes "
-                    f"{tensor.shape}, and you gave {array.shape}"
+                    f"TFLM runs a file in the shapes that it holds: {spec.name!r} takes "
+                    f"{tensor.shape}, and you gave {array.shape}: {way_out(spec, array.shape)}"
                 )
         return {tensor.index: array for tensor, array in zip(self._fed, arrays, strict=True)}
 

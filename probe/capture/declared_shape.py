@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from probe.model import InputSpec
 
-__all__ = ["Shape", "by_name", "fits", "refuse_order", "refuse_shape", "refuse_shapes"]
+__all__ = ["Shape", "by_name", "fits", "refuse_order", "refuse_shape", "refuse_shapes", "way_out"]
 
 _ORDERED = 5
 """Inputs of which every order is tried."""
@@ -59,6 +59,14 @@ def refuse_shapes(specs: "Sequence[InputSpec]", arrays: "Sequence[np.ndarray]") 
                 f"{who} expects {_sizes(wanted)}; you gave {array.shape}: it fixes the size of the "
                 f"batch, the first axis, at {wanted[0]}: {_filling(array.shape, whole)}"
             )
+
+
+def way_out(spec: "InputSpec", actual: tuple[int, ...]) -> str:
+    """How an array of that shape is brought to the shape of an input that fixes the batch too."""
+    wanted = tuple(spec.shape)
+    if fits(wanted, actual):
+        return _filling(actual, (wanted[0] or 1, *actual[1:]))
+    return _way_out((), wanted, actual, wanted[0] or 1)
 
 
 def refuse_order(specs: "Sequence[InputSpec]", arrays: "Sequence[np.ndarray]") -> None:

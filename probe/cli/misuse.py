@@ -28,7 +28,7 @@ def of_no_command(words: list[str], commands: Collection[str]) -> str:
     if meant and rest:
         command = joined(["probe", *meant, *rest])
         return f"there is no file or command {first!r}; did you mean {meant[0]}? {command}"
-    if [word for word in rest if exists(word)] == rest[:1]:
+    if rest and [word for word in rest if exists(word)] == rest[:1]:
         return f"there is no file or command {first!r}; without it: {joined(['probe', *rest])}"
     return ""
 

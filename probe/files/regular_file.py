@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import IO, Any
 
@@ -98,10 +98,10 @@ def _beside(absent: Path) -> list[Path]:
     stem, suffix = absent.stem, absent.suffix
     same = [name for name in names if Path(name).stem.lower() == stem.lower()]
     of_kind = near(stem, (Path(name).stem for name in names if Path(name).suffix == suffix))
-    found = [
-        *near(absent.name, same, alike=0.0),
-        *(f"{alike}{suffix}" for alike in of_kind),
-    ] or near(absent.name, names)
+    beside = zip_longest(
+        near(absent.name, same, alike=0.0), (f"{alike}{suffix}" for alike in of_kind)
+    )
+    found = [name for both in beside for name in both if name] or near(absent.name, names)
     return [absent.with_name(name) for name in dict.fromkeys(found)][:_MEANT]
 
 

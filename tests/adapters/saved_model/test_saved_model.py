@@ -107,6 +107,8 @@ def test_signatures(saved):
     integers = probe.open_model(saved / "net", signature="integers")
     reports = list(probe.sweep(integers, np.arange(8, dtype=np.int32).reshape(2, 4)))
     assert {report.verdict for report in reports} == {"agree"} and len(reports) == 3
+    with pytest.raises(BadInput, match=r"'codes' takes integers .* such as 0.5: give"):
+        probe.check(integers, "", np.full((2, 4), 0.5))
     with pytest.raises(BadInput, match=r"its signatures: .*branching"):
         probe.open_model(saved / "net", signature="other")
 
