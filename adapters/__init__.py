@@ -115,6 +115,12 @@ def weight_files(a: Any, b: Any) -> Any:
             "a GGUF file is compared with the path of the Hugging Face directory, or GGUF file, "
             "that it was made of, not with a live model"
         )
+    for path, other in ((a, b), (b, a)):
+        if is_file(path) and not _is_gguf(Path(path)):
+            raise CannotOpen(
+                f"{path} is no GGUF file: {other} is compared with the Hugging Face directory, or "
+                f"the GGUF file, that it was made of, probe compare DIRECTORY {other}"
+            )
     return _imported(".gguf").weight_files(a, b)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from probe.command_line import joined
 from probe.errors import BadInput
 from probe.files.regular_file import is_folder
 from probe.model_comparison.weight_files import ConvertedTensor, RowValues, StoredRows, WeightFiles
@@ -31,7 +32,7 @@ def weight_files(a: Path, b: Path) -> WeightFiles:
     if is_folder(b):
         raise BadInput(
             f"{b} is a folder, and {a} a GGUF file: give the directory first and the GGUF file "
-            "second, which is what was converted"
+            f"second, which is what was converted: {joined(['probe', 'compare', str(b), str(a)])}"
         )
     file = header.read(b)
     if not is_folder(a):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from importlib import import_module
 from io import TextIOWrapper
-from itertools import count, takewhile
+from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,18 +18,20 @@ from probe import printable
 from probe.capture.model_inputs import part_of
 from probe.capture.number_texts import rows, words
 from probe.capture.user_arrays import Partial, Unshaped
+from probe.command_line import joined
 from probe.errors import BadInput, in_words
 from probe.files.kinds import Kind, beginning, kind_of
 from probe.files.regular_file import is_folder, open_file
 from probe.files.size_limits import too_much
+from probe.suggestions import did_you_mean
 
 __all__ = [
     *("FLAT", "IMAGES", "array", "by_name", "input_file", "own_input", "replacements", "typed"),
     "values",
 ]
 
-_HEAD = 64
-"""Bytes by which a file is told."""
+_HEAD, _LOOKED_AT, _SAID = 64, 1000, 3
+"""Bytes by which a file is told; so many files of a folder are looked at, and so many said."""
 FLAT, IMAGES = (".txt", ".csv", ".dat", ".bin"), (".png", ".jpg", ".jpeg")
 """How files are called that hold no shape, and those that are images."""
 
@@ -45,6 +47,8 @@ def array(
 
     Raises BadInput with the path and the reason.
     """
+    if is_folder(path):
+        raise BadInput(_folder(path))
     try:
         with open_file(path, "an array file", links=links) as file:
             size = file.seek(0, os.SEEK_END)
@@ -69,6 +73,16 @@ def array(
         raise BadInput(
             f"{path} cannot be read as .npy, .npz, .txt, .csv, .dat or .bin: {in_words(error)}"
         ) from None
+
+
+def _folder(path: str) -> str:
+    """What is said of a folder in the place of an array file."""
+    said = f"{path} is a folder, not an array file"
+    files = sorted(str(file) for file in islice(Path(path).iterdir(), _LOOKED_AT))
+    if arrays := [file for file in files if file.endswith((".npy", ".npz"))]:
+        also = joined(["probe", "compare", "MODEL", path])
+        return f"{said}; {did_you_mean(arrays[:_SAID])} ({also} compares all outputs in it)"
+    return said
 
 
 def _no_array(path: str, kind: Kind | None, head: bytes) -> str:

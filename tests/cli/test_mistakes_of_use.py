@@ -52,7 +52,11 @@ def folder(tmp_path, monkeypatch):
         ("list.json", "[[1, 2, 3]]\n"),
     ):
         Path(name).write_text(text, encoding="utf-8")
+    np.savez("several.npz", a=np.ones(2), b=np.ones(2))
+    Path("weights.gguf").write_bytes(b"GGUF\3\0\0\0" + bytes(16))
     Path("empty").mkdir()
+    Path("outputs").mkdir()
+    np.save("outputs/y.npy", np.ones((2, 2)))
     Path("models").mkdir()
     Path("models/a.onnx").write_bytes(Path("net.onnx").read_bytes())
     return tmp_path
@@ -100,6 +104,16 @@ MISTAKES = {
     "net.onnx --layer product --input net.onnx": "is an ONNX model, not an array file: the model "
     "comes first",
     "net.onnx --layer product --input list.json": "np.save('x.npy', json.load(open('list.json')))",
+    "net.onnx --layer product --expect outputs": "did you mean outputs/y.npy? (probe compare MODEL",
+    "nothing": "the file nothing does not exist",
+    "net.tflite": "net.tflite does not exist; did you mean net.pt",
+    "compare weights.gguf net.onnx": "made of, probe compare DIRECTORY weights.gguf",
+    "compare weights.gguf models": "what was converted: probe compare models weights.gguf",
+    "net.onnx --layer product --expect several.npz": "np.load('several.npz')['a'])",
+    "net.onnx --all --expect several.npz": "the model has no layer",
+    "net.pt --factory net.py --layer x": "did you mean net.py:Net?",
+    "net.pt --factory net.py:Nett --layer x": "has no attribute 'Nett'; did you mean Net?",
+    "net.onnx --layer product --factory net.py:Net": "this is an ONNX model: leave it out",
     "net.onnx --layer product --input text.npy": "it starts with the text 'hello world'",
     "net.onnx --layer product --input words.txt": "line 2 of words.txt holds 'hello' where a",
     "net.onnx --layer product --input commas.txt": "are read from a file named .csv",
