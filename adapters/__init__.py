@@ -98,7 +98,9 @@ def _refuse_options(own: Collection[str], adapter: str, what: str) -> None:
     """Raises BadInput where an option is given that only another kind of model has."""
     for name in own:
         if adapter not in _OF_A_KIND[name][0]:
-            raise BadInput(f"{name}= (--{name}) is for {_OF_A_KIND[name][1]}, and {what} is none")
+            raise BadInput(
+                f"{name}= (--{name}) is for {_OF_A_KIND[name][1]}, and {what} is none: leave it out"
+            )
 
 
 def weights_alone(*sources: Any) -> bool:

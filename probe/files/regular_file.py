@@ -54,6 +54,11 @@ def is_folder(path: _Name) -> bool:
 
 _SHAPE = re.compile(r"[\[(]?(\d+(?:[,x]\d*)+)[\])]?")
 """What may be a shape, such as "1,3,224,224" or "8x8"."""
+_FAMILIES = (
+    (".keras", ".h5", ".hdf5", ".pt", ".pth", ".pt2", ".onnx", ".tflite", ".gguf"),
+    (".npy", ".npz", ".txt", ".csv", ".dat", ".bin"),
+)
+"""How files of models end, and those of arrays: one may be meant by another of its family."""
 _LISTED, _MEANT = 1000, 3
 """So many names of a folder are held against one that is not there, and so many suggested."""
 
@@ -97,6 +102,8 @@ def _beside(absent: Path) -> list[Path]:
         return []
     stem, suffix = absent.stem, absent.suffix
     same = [name for name in names if Path(name).stem.lower() == stem.lower()]
+    if family := next((family for family in _FAMILIES if suffix in family), ()):
+        same = [name for name in same if name.endswith(family)] or same
     of_kind = near(stem, (Path(name).stem for name in names if Path(name).suffix == suffix))
     beside = zip_longest(
         near(absent.name, same, alike=0.0), (f"{alike}{suffix}" for alike in of_kind)
