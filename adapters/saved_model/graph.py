@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,11 +141,12 @@ def loaded(path: str, signature: str) -> SignatureGraph:
     try:
         model = tensorflow.saved_model.load(path, tags=["serve"])
         function = model.signatures[signature]
-        graph = _frozen(tensorflow, function)
+        _refuse_assignments(path, function)
+        graph, given = _frozen(tensorflow, function)
+    except CannotOpen:
+        raise
     except Exception as error:  # whatever TensorFlow finds wrong
         raise CannotOpen(f"TensorFlow cannot load {path}: {first_line(error)}") from None
-    held = {id(inside) for inside in function.graph.internal_captures}
-    given = [tensor for tensor in function.inputs if id(tensor) not in held]
     inputs, outputs = (
         tuple(graph.get_tensor_by_name(tensor.name) for tensor in tensors)
         for tensors in (given, function.outputs)
@@ -157,19 +159,24 @@ def loaded(path: str, signature: str) -> SignatureGraph:
     return SignatureGraph(tensorflow, graph, inputs, outputs, variables, names)
 
 
-def _frozen(tensorflow: Any, function: Any) -> Any:
+def _frozen(tensorflow: Any, function: Any) -> tuple[Any, list[Any]]:
     """The graph of a function with the numbers of its variables in it and the functions that it
-    calls inlined, but branches and loops: as ``convert_variables_to_constants_v2`` has it, without
-    making a function of it, which takes longer than all else."""
+    calls inlined, but branches and loops, and those of its inputs that are none of these variables:
+    as ``convert_variables_to_constants_v2`` has it, without making a function of it, which takes
+    longer than all else."""
     convert = importlib.import_module("tensorflow.python.framework.convert_to_constants")
+    # those that it leaves as they are; branches by a number are no less one operation
+    convert._CONTROL_FLOW_OPS.update(("Case", "StatelessCase"))
     data = convert._FunctionConverterDataInEager(
         func=function, lower_control_flow=False, aggressive_inlining=False
     )
-    definition, _ = convert._replace_variables_by_constants(converter_data=data)
+    definition, places = convert._replace_variables_by_constants(converter_data=data)
     graph = tensorflow.Graph()
     with graph.as_default():
         tensorflow.graph_util.import_graph_def(definition, name="")
-    return graph
+    captured = function.graph.internal_captures
+    held = {id(captured[place]) for place in places}
+    return graph, [tensor for tensor in function.inputs if id(tensor) not in held]
 
 
 def _names(outputs: Any) -> Iterator[str]:
@@ -208,8 +215,24 @@ def _paths(model: Any) -> Mapping[int, str]:
 
 def _refuse_tensors(path: str, tensors: Iterable[Any]) -> None:
     for tensor in tensors:
-        if tensor.dtype.name in ("string", "resource", "variant"):
+        if tensor.dtype.name == "resource":
+            raise CannotOpen(
+                f"{path}: its signature uses a table or another resource, whose content is not read"
+            )
+        if tensor.dtype.name in ("string", "variant"):
             raise CannotOpen(
                 f"{path}: its signature takes or gives {printable.name(tensor.op.name)} of the "
                 f"type {tensor.dtype.name}, not numbers"
+            )
+
+
+def _refuse_assignments(path: str, function: Any) -> None:
+    """CannotOpen where a run changes a variable: a second one would give something else."""
+    definition = function.graph.as_graph_def()
+    bodies = [definition.node, *(each.node_def for each in definition.library.function)]
+    for node in chain.from_iterable(bodies):
+        if node.op.startswith("Assign") and node.op.endswith("VariableOp"):
+            raise CannotOpen(
+                f"{path}: its signature changes a variable ({node.op} at "
+                f"{printable.name(short(node.name))}), so that no two runs of it give the same"
             )
