@@ -57,7 +57,9 @@ def variance_for_deviation(case: Case) -> Iterator[Edit]:
         ):
             steps = case.with_weights({op.variance.name: moved})
             yield case.edit(
-                f"divided by {told}", steps, do=f"divide by the square root of {op.variance.name}"
+                f"x - mean is divided by {told}",
+                steps,
+                do=f"divide by the square root of {op.variance.name}",
             )
 
 

@@ -56,6 +56,8 @@ _WORDS: dict[type, str] = {
     ops.ReduceVar: "variance",
     ops.Concat: "concatenation",
     ops.Fourier: "Fourier transform",
+    ops.Stored: "cast",
+    ops.Cast: "cast",
     ops.ReduceProd: "product",
     ops.ReduceSumSquare: "sum of squares",
     ops.Rsqrt: "reciprocal square root",

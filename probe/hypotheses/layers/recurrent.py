@@ -195,7 +195,7 @@ def gate_turned(case: Case) -> Iterator[Edit]:
         yield case.edit(
             f"the state is (1 - z) h + z n; the layer's is z h + (1 - z) n{where}",
             steps,
-            do="keep z of the old state",
+            do="compute z h + (1 - z) n",
         )
 
 

@@ -85,6 +85,7 @@ def resize_kernel(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 f"nearest neighbours ({coordinates}) instead of {_kernel_of(op)}",
                 case.with_op(position, nearest),
+                do=f"use the kernel {_kernel_of(op)}",
             )
         yield from _other_kernels(case, position, op)
     for position, nearest in case.having(ops.ResizeNearest):
@@ -101,6 +102,10 @@ def _other_kernels(case: Case, position: int, op: ops.Resize) -> Iterator[Edit]:
     """Every kernel, antialiased or not, with the elements outside or without them, but the layer's
     own."""
     own = _kernel_of(op)
+    if op.antialias:
+        own += ", antialiased"
+    elif op.outside == "excluded":
+        own += ", elements outside left out"
     for kind, antialias, outside in product(_KERNELS, (False, True), ("edge", "excluded")):
         if kind["mode"] == "area" and (antialias or outside == "excluded"):
             continue
@@ -118,9 +123,9 @@ def _other_kernels(case: Case, position: int, op: ops.Resize) -> Iterator[Edit]:
         )
         steps = case.changed(position, antialias=antialias, outside=outside, table=0, **kind)
         yield case.edit(
-            f"{text} instead of {own}{', antialiased' if op.antialias else ''}",
+            f"{text} instead of {own}",
             steps,
-            do=f"interpolate by {own}",
+            do=f"use the kernel {own}",
         )
 
 
@@ -137,4 +142,5 @@ def _linear_for_nearest(case: Case, position: int, nearest: ops.ResizeNearest) -
         yield case.edit(
             "linear interpolation instead of nearest neighbours",
             case.with_op(position, linear),
+            do="take the nearest neighbour",
         )

@@ -60,7 +60,7 @@ def _wrapped(case: Case) -> Iterator[Change]:
     for position, x, low, high in _clipping(case):
         grid = FixedPointGrid(0.0, "down (floor)", low, high + 1, wrap=True)
         step = Step(grid, (x,))
-        what = f"wrapping around at the ends instead of Clip to {low:g} .. {high:g}"
+        what = f"wrapping around at the ends instead of a clip to {low:g} .. {high:g}"
         yield Change(what, step_name(case, position), {position: step}, key="wraps")
     for ref, bits in _overflowing(case):
         way = Map(f"wrapped around in int{bits}", partial(_wrap, bits=bits), False)

@@ -30,6 +30,7 @@ class FixedPointGrid(Elementwise):
     or wrapped."""
 
     jumps = True
+    in_words = "rounding"
 
     roundings = 0
     step: float | np.ndarray
