@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ import probe
 from probe.errors import BadInput, CannotOpen, ForwardFailed, NotTrusted
 from probe.process import limited_child
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
 NAMES = ["net/conv", "net/depthwise", "net/mean", "net/mean_3"]
 tflm = pytest.mark.skipif(find_spec("tflite_micro") is None, reason="TFLM is not installed")
 ENGINES = ["xnnpack", "optimised", "reference", pytest.param("tflm", marks=tflm)]
