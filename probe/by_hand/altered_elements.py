@@ -20,7 +20,9 @@ def element_by_element(value: Value, array: np.ndarray, altered: np.ndarray) -> 
     these. Both arrays have one shape."""
     with np.errstate(all="ignore"):
         exact, other = array.astype(np.float64), altered.astype(np.float64)
-        for made in (_function, _narrowed, _wrapped, _masked, _shifted, _along, _slices):
+        for made in (
+            *(_function, _narrowed, _wrapped, _masked, _shifted, _along, _slices, _added),
+        ):
             if (found := made(value, exact, other)) is not None:
                 return found
     return None
@@ -178,6 +180,26 @@ def _shifted(value: Value, exact: np.ndarray, other: np.ndarray) -> Value | None
                 widths[lies] = pads[axis]
                 text = f"np.pad({value.at(ATOM)}[{':, ' * lies}{cut}], {widths})"
                 return replace(value, text=text, level=ATOM)
+    return None
+
+
+def _added(value: Value, exact: np.ndarray, other: np.ndarray) -> Value | None:
+    """A number for each of a few blocks of the last axis, such as the gates of a cell, added."""
+    apart = other - exact
+    if not exact.ndim or value.axes[-1] != exact.ndim - 1 or not np.isfinite(apart).all():
+        return None
+    row = np.array([short(number) for number in apart.reshape(-1, exact.shape[-1])[0]])
+    if not np.allclose(apart, row, rtol=1e-5, atol=1e-12):
+        return None
+    for blocks in (2, 3, 4):
+        count = len(row) // blocks
+        if (
+            count > 1
+            and count * blocks == len(row)
+            and (row == np.repeat(row[::count], count)).all()
+        ):
+            text = f"{value.at(SUM)} + np.repeat({listed(row[::count])}, {count})"
+            return replace(value, text=text, level=SUM)
     return None
 
 

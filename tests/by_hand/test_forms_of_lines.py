@@ -10,6 +10,8 @@ from probe.by_hand.line_pairs import line_pairs
 from probe.description import Ref, Step
 from probe.diagnosis.lines_of_code import lines_of
 from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.data.preprocessing import boundary_side
+from probe.hypotheses.edits.variants import siblings
 from probe.trial.case import Case
 
 
@@ -72,3 +74,53 @@ def test_the_root_of_a_square_is_a_magnitude():
     ((yours, layers),) = lines_of(case, case.edit("", case.changed(0, variance=other)))
     assert yours == "y = (x - mean) / np.maximum(np.abs(variance), 1e-07)"
     assert layers == "y = (x - mean) / np.maximum(np.sqrt(variance), 1e-07)"
+
+
+def test_ops_of_mistakes_are_lines():
+    x = RNG.normal(size=(2, 7, 6, 3))
+    for op, more, pair in (
+        (
+            ops.AdaptiveAveragePool((2, 3)),
+            "windows that end at floor",
+            (
+                "x[:, :, 0:3].mean(axis=2), x[:, :, 3:7].mean",
+                "x[:, :, 0:4].mean(axis=2), x[:, :, 3:7].mean",
+            ),
+        ),
+        (
+            ops.Softmax(-1),
+            "a softmax over all axes of a sample",
+            ("softmax(x, axis=(1, 2, 3))", "softmax(x, axis=3)"),
+        ),
+        (
+            ops.ResizeNearest((1, 2, 1, 1), (2, 14, 6, 3), "half_pixel", "floor"),
+            "half_pixel coordinates with halves rounded to even",
+            ("np.round((np.arange(14", "np.floor((np.arange(14"),
+        ),
+    ):
+        inputs = (x.transpose(0, 3, 1, 2) if isinstance(op, ops.AdaptiveAveragePool) else x,)
+        case = case_of(Step(op, (Ref(-1),)), inputs=inputs)
+        other = next(each for each in siblings(op) if more in getattr(each, "in_words", ""))
+        lines = lines_of(case, case.edit("", case.with_op(0, other)))
+        assert all(part in text for part, text in zip(pair, lines[0], strict=True)), lines
+
+
+def test_a_number_added_to_a_gate_of_a_bias_and_the_side_of_a_boundary():
+    bias = Weight("bias", v := RNG.normal(size=12), v)
+    case = case_of(
+        Step(ops.Parameter(bias), ()),
+        Step(ops.Add(), (Ref(-1), Ref(0))),
+        inputs=(RNG.normal(size=(2, 12)),),
+    )
+    more = replace(bias, effective=v + np.repeat([0, 1, 0, 0], 3), stored=None)
+    lines = lines_of(case, case.edit("", case.changed(0, weight=more)))
+    assert lines == (("y = x + (bias + np.repeat([0, 1, 0, 0], 3))", "y = x + bias"),)
+    op = ops.Bucketize((0.0, 1.0))
+    case = case_of(Step(op, (Ref(-1),)), inputs=(np.array([0.0, 0.5, 1.0]),))
+    (edit,) = boundary_side(case)
+    assert lines_of(case, edit) == (
+        (
+            'y = np.searchsorted([0, 1], x, side="left")',
+            'y = np.searchsorted([0, 1], x, side="right")',
+        ),
+    )

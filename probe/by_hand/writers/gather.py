@@ -162,7 +162,8 @@ def _bucketize(op: ops.Bucketize, w: HandWriter, x: Value) -> Value:
         rising = listed(op.boundaries)
     else:
         rising = w.constant("boundaries", np.array(op.boundaries)).text
-    return w.result(f'np.searchsorted({rising}, {x.text}, side="right")', ATOM, x.order)
+    side = getattr(op, "side", "right")  # "left" of an op with a mistake in it
+    return w.result(f'np.searchsorted({rising}, {x.text}, side="{side}")', ATOM, x.order)
 
 
 @writes(ops.OneHot)

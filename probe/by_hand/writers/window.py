@@ -118,7 +118,8 @@ def _adaptive(counts: Sequence[int], w: HandWriter, x: Value, method: str) -> Va
     if any(not 0 < count <= _FEW for count in counts):
         raise Unwritten("cells of unequal sizes, more than ten along an axis")
     for axis, size, count in zip(axes, sizes, counts, strict=True):
-        x = _stacked(w, x, axis, size, count, method)
+        ends = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+        x = stacked(w, x, axis, ends, method)
     return w.result(x.text, x.level, x.order)
 
 
@@ -138,13 +139,13 @@ def _tiled(counts: Sequence[int], w: HandWriter, x: Value, method: str) -> Value
     return w.result(f"{tiles.text}.{method}({over(taken, False)})", ATOM, x.order)
 
 
-def _stacked(w: HandWriter, x: Value, axis: int, size: int, count: int, method: str) -> Value:
-    """Cells along one axis, listed."""
+def stacked(
+    w: HandWriter, x: Value, axis: int, ends: Sequence[tuple[int, int]], method: str
+) -> Value:
+    """Cells along one axis, from where to where each reaches, listed."""
     x = w.named("values", x)
-    lead = ":, " * axis
-    parts = [
-        f"{x.text}[{lead}{i * size // count}:{-(-(i + 1) * size // count)}]" for i in range(count)
-    ]
+    lead, count = ":, " * axis, len(ends)
+    parts = [f"{x.text}[{lead}{first}:{end}]" for first, end in ends]
     listed = ", ".join(f"{part}.{method}(axis={axis})" for part in parts)
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
     comment = f"{count} cells that tile axis {axis}"

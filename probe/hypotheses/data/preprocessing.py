@@ -8,6 +8,7 @@ from itertools import pairwise, product
 import numpy as np
 
 from probe import ops
+from probe.by_hand.registry import writes_as
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.weight import Weight
 from probe.trial.case import Case
@@ -194,9 +195,12 @@ def offset_before_scale(case: Case) -> Iterator[Edit]:
         )
 
 
+@writes_as("Bucketize")
 @dataclass(frozen=True, eq=False)
 class _Left(ops.Bucketize):
     """How many of the boundaries are less than x."""
+
+    side = "left"
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.searchsorted(np.array(self.boundaries), inputs[0], side="left"),)

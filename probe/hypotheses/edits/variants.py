@@ -11,8 +11,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from probe import ops
-from probe.by_hand.registry import Unwritten, writer_of, writes
-from probe.by_hand.values import ATOM, Value
+from probe.by_hand.registry import Unwritten, writer_of, writes, writes_as
+from probe.by_hand.values import ATOM, Value, as_tuple
+from probe.by_hand.writers.window import stacked
 from probe.hypotheses.edits.activations import COMMON
 from probe.hypotheses.edits.op_words import op_words
 from probe.ops.base import Elementwise, Op
@@ -74,7 +75,8 @@ class _Variant(Op):
 
 @writes(_Variant)
 def _by_hand(op: _Variant, w: Any, *values: Value) -> Value:
-    """Of an op in float16, or with another way of rounding in it: the op's own text, changed."""
+    """Of an op in float16, or with another way of rounding in it: the op's own text, changed; and
+    a softmax of each sample."""
     if op.function is _in_float16:
         (x,) = values
         narrow = replace(x, text=f"{x.at(ATOM)}.astype(np.float16)", level=ATOM)
@@ -86,6 +88,12 @@ def _by_hand(op: _Variant, w: Any, *values: Value) -> Value:
         return replace(
             made, text=re.sub(r"np\.(round|floor|ceil|trunc)\(", rounded, made.text, count=1)
         )
+    if op.function is _softmax_of_sample:
+        (x,) = values
+        axes = as_tuple(sorted(x.axes[1:]))
+        text = f"{w.helper('softmax')}({x.text}, axis={axes})"
+        of_sample: Value = w.result(text, ATOM, x.order)
+        return of_sample
     raise Unwritten(f"{type(op.op).__name__} by {op.in_words}")
 
 
@@ -202,11 +210,21 @@ class _OtherWindows(ops.AdaptiveAveragePool):
                 yield i * each, size if last else (i + 1) * each
 
 
+@writes(_OtherWindows)
+def _windows_by_hand(op: _OtherWindows, w: Any, x: Value) -> Value:
+    axes = x.axes[-len(op.output_size) :]
+    for axis, count in zip(axes, op.output_size, strict=True):
+        x = stacked(w, x, axis, [*op._tiles_of(x.shape[axis], count)], "mean")
+    made: Value = w.result(x.text, x.level, x.order)
+    return made
+
+
 def _other_windows(op: Any) -> Iterator[Op]:
     for ends in ("floor", "equal", "last", "stride"):
         yield _OtherWindows(op.output_size, ends)
 
 
+@writes_as("ResizeNearest")
 @dataclass(frozen=True, eq=False)
 class _NearestToEven(ops.ResizeNearest):
     """Halves of a coordinate go to the even element, as NumPy's ``round`` takes them."""
@@ -229,7 +247,7 @@ class _NearestToEven(ops.ResizeNearest):
 
 def _nearest_to_even(op: Any) -> Iterator[Op]:
     for coordinates in ("align_corners", "half_pixel", "asymmetric"):
-        yield _NearestToEven(op.scales, op.sizes, coordinates, op.rounding)
+        yield _NearestToEven(op.scales, op.sizes, coordinates, "round_to_even")
 
 
 def _zeros_outside(op: Any, x: np.ndarray) -> np.ndarray:
