@@ -11,8 +11,9 @@ from types import ModuleType
 from probe.command_line import joined
 from probe.errors import BadInput
 from probe.files.regular_file import is_file, missing, open_file
+from probe.suggestions import did_you_mean, near
 
-__all__ = ["classes_of", "import_named", "import_option", "refuse_factory"]
+__all__ = ["factories", "import_named", "import_option", "refuse_factory"]
 
 _MOST, _READ, _SHOWN = 100, 1 << 20, 3
 """How many files of a folder are looked at for a class, how many bytes of each, and how many
@@ -40,7 +41,11 @@ def import_named(name: str) -> ModuleType:
                 return _from_file(path.resolve())
             return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        raise BadInput(f"importing {name} raised {type(error).__name__}: {error}") from error
+        raised = f"importing {name} raised {type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            meant = near(name, (path.stem for path in sorted(folder.glob("*.py"))[:_MOST]))
+            raised += f"; {did_you_mean(meant)}" if meant else ""
+        raise BadInput(raised) from error
 
 
 def import_option(beside: Path, module: str = "", defines: str = "") -> str:
@@ -64,13 +69,15 @@ def import_option(beside: Path, module: str = "", defines: str = "") -> str:
     return "--import MODULE"
 
 
-def classes_of(name: str) -> list[str]:
-    """The last classes that a .py file defines, which is not run; none of what is no such file."""
-    if not name.endswith(".py") or not is_file(name):
-        return []
-    return [
-        word.decode() for word in re.findall(rb"^class (\w+)", _text(Path(name)), re.M)[-_SHOWN:]
-    ]
+def factories(text: str) -> list[str]:
+    """What may be meant by a factory without a colon: the last classes of a .py file, which is not
+    run, or a class where a file of the working directory defines it."""
+    if text.endswith(".py") and is_file(text):
+        names = re.findall(rb"^class (\w+)", _text(Path(text)), re.MULTILINE)
+        return [f"{text}:{name.decode()}" for name in names[-_SHOWN:]]
+    name = text.rpartition(".")[2]
+    files = sorted(Path().glob("*.py"))[:_MOST] if name.isidentifier() else []
+    return [f"{path}:{name}" for path in files if _defines(path, name)][:_SHOWN]
 
 
 def _defines(path: Path, name: str) -> bool:

@@ -25,9 +25,11 @@ def of_no_command(words: list[str], commands: Collection[str]) -> str:
     if verb or exists(first) or any(mark in first for mark in "./\\"):
         return ""
     meant = near(first, commands, 1, _ALIKE)
-    if meant and rest:
+    if meant:
         command = joined(["probe", *meant, *rest])
         return f"there is no file or command {first!r}; did you mean {meant[0]}? {command}"
+    if first in ("version", "help"):
+        return f"there is no file or command {first!r}; did you mean --{first}?"
     if rest and [word for word in rest if exists(word)] == rest[:1]:
         return f"there is no file or command {first!r}; without it: {joined(['probe', *rest])}"
     return ""
@@ -68,7 +70,10 @@ def _of_two(typed: list[str], given: Mapping[str, Any], words: list[str]) -> str
     if "." in second and (found := missing(second)).endswith("?"):
         return f"{single}; {found}"
     if given.get("layer") is not None:
-        return f"{single}, and one word is too many, {second}"
+        return (
+            f"{single}, and one word is too many, {second}: --layer takes one name (--to a second, "
+            "for the segment up to it)"
+        )
     rest = [word for word in typed if word not in words]
     line = joined(["probe", file(first), "--layer", second, *rest])
     return f"{single}; a layer is given by {joined(['--layer', second])}: {line}"
@@ -164,6 +169,9 @@ def _meant(option: str, command: click.Command) -> str:
     typed = next((f"-{word}" for word in sys.argv[1:] if f"-{word.partition('=')[0]}" in known), "")
     if typed and not option.startswith("--"):  # click reads -layer as -l -a -y and so on
         return f"; did you mean {typed.partition('=')[0]}?"
+    if re.fullmatch(r"-\w", option):
+        letter = [name for name in known if name.startswith(f"-{option}")][:3]
+        return f"; {did_you_mean(letter)}" if letter else ""
     sides = [name for name in known if name[4:] == option[2:] and name[3:4] == "-"]
     meant = sides or near(option, known, 1)
     return f"; {did_you_mean(meant)}" if meant else ""

@@ -11,7 +11,7 @@ from probe import printable
 from probe.errors import BadInput
 from probe.suggestions import did_you_mean, near
 
-from ...user_modules import classes_of, import_named
+from ...user_modules import factories, import_named
 
 __all__ = ["Factory", "build"]
 
@@ -50,8 +50,8 @@ def _parsed(factory: str) -> tuple[Any, list[Any], dict[str, Any]]:
     at = factory.find(".py:") + 3 if ".py:" in factory else factory.find(":")
     place, text = factory[:at], factory[at + 1 :]
     if at <= 0 or not text:
-        classes = [f"{factory.rstrip(':')}:{name}" for name in classes_of(factory.rstrip(":"))]
-        hint = f"; {did_you_mean(classes)}" if classes else ""
+        meant = factories(factory.rstrip(":"))
+        hint = f"; {did_you_mean(meant)}" if meant else ""
         raise BadInput(
             "a factory is written as 'package.module:Net' or 'path/net.py:Net(10, "
             f"wide=True)'; you gave {factory!r}{hint}"
