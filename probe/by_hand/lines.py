@@ -108,15 +108,9 @@ def _assigned_again(script: HandScript) -> set[str]:
 
 
 def _as_written(pairs: MistakeLines) -> MistakeLines:
-    """The pairs without the numbers of steps behind names, and without lines of both that are then
-    the same."""
+    """The pairs without the numbers of steps behind names."""
     found = [tuple(re.sub(rf"{_AT}\w+", "", line) for line in pair) for pair in pairs]
-    moved = {line for line, _ in found if ("", line) in found} - {""}
-    return tuple(
-        (yours, layers)
-        for yours, layers in dict.fromkeys(found)
-        if yours != layers and not (moved & {yours, layers} and "" in (yours, layers))
-    )
+    return tuple((yours, layers) for yours, layers in dict.fromkeys(found) if yours != layers)
 
 
 def _size(computation: Computation) -> int:

@@ -12,6 +12,7 @@ from probe.diagnosis.lines_of_code import lines_of
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.data.preprocessing import boundary_side
 from probe.hypotheses.edits.variants import siblings
+from probe.hypotheses.precision.rounding_modes import FixedPointGrid
 from probe.trial.case import Case
 
 
@@ -123,4 +124,33 @@ def test_a_number_added_to_a_gate_of_a_bias_and_the_side_of_a_boundary():
             'y = np.searchsorted([0, 1], x, side="left")',
             'y = np.searchsorted([0, 1], x, side="right")',
         ),
+    )
+
+
+def test_a_step_behind_a_changed_one_stands_for_nothing_of_the_layer():
+    kernel, recurrent = (Weight(name, v := RNG.normal(size=(3, 3)), v) for name in ("W", "U"))
+    op = ops.RNN(kernel=kernel, recurrent=recurrent)
+    steps = (
+        Step(op, (Ref(-1),)),
+        Step(replace(op), (Ref(0),)),
+        Step(ops.Reshape((10, 3)), (Ref(1),)),
+    )
+    case = case_of(*steps, inputs=(RNG.normal(size=(5, 2, 3)),))
+    wrong = (
+        steps[0],
+        Step(replace(op, reverse=True), (Ref(0),)),
+        Step(ops.Flip(0), (Ref(1),)),
+        Step(steps[2].op, (Ref(2),)),
+    )
+    (loop, *rest) = lines_of(case, case.edit("", wrong))
+    assert loop == ("for t in reversed(range(5)):", "for t in range(5):")
+    assert rest == [("y = sequence[::-1].reshape(10, 3)", "y = sequence.reshape(10, 3)")]
+
+
+def test_codes_are_the_last_output():
+    case = case_of(Step(ops.Relu(), (Ref(-1),)), inputs=(RNG.normal(size=(2, 3)),))
+    times = ops.MulConstant(Weight("factor", None, np.array(1024.0)))
+    codes = case.appended(FixedPointGrid(1 / 1024, "down (floor)"), times)
+    assert lines_of(case, case.edit("", codes)) == (
+        ("y = np.floor(np.maximum(x, 0) * 1024)", "y = np.maximum(x, 0)"),
     )
