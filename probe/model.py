@@ -89,6 +89,19 @@ class Argument(NamedTuple):
 Producer = CallOutput | ModelInput | Argument
 
 
+class CallAgain(Protocol):
+    """A call of a framework's own function, to be made again."""
+
+    def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """What the function gives for these tensors; () where it refuses them."""
+
+    def others(self) -> "Iterator[tuple[str, CallAgain]]":
+        """The same call with another of the arguments that are no tensors, in words."""
+
+    def variants(self) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
+        """What it gives with another argument each, which is said in words."""
+
+
 @dataclass(frozen=True, eq=False)
 class Capture:
     """One call of a layer: copies of its inputs and outputs, and its description read while the
@@ -142,9 +155,8 @@ class Capture:
     alone: Callable[[], tuple[np.ndarray, ...]] | None = None
     """For a call without description: exports the layer alone with the framework's own exporter and
     runs it in ONNX Runtime."""
-    again: Callable[[], Iterator[tuple[str, tuple[np.ndarray, ...]]]] | None = None
-    """For a function's call without description: calls it again with another argument each, which
-    it says in words, and gives the outputs."""
+    again: "CallAgain | None" = None
+    """For a function's call without description: calls the framework's own function again."""
     parts: "tuple[Part, ...]" = ()
     """Of a container: the calls that it made, in execution order."""
     results: tuple[Producer | None, ...] = ()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
+from probe.composition.called_again_step import with_calls_again
 from probe.description import (
     Builder,
     Description,
@@ -50,7 +51,7 @@ def composed(container: Capture, reached: Collection[int] | None = None) -> Capt
     whole = _composed(container, reached)
     assert whole.description is not None
     pinned = any(not taken.why and taken.call >= 0 for taken in whole.description.taken)
-    if pinned or any(part.capture.constants for part in whole.parts):
+    if pinned or any(part.capture.constants or part.capture.again for part in whole.parts):
         return replace(whole, opened=partial(_composed, container, reached, opened=True))
     return whole
 
@@ -58,6 +59,8 @@ def composed(container: Capture, reached: Collection[int] | None = None) -> Capt
 def _composed(
     container: Capture, reached: Collection[int] | None, *, opened: bool = False
 ) -> Capture:
+    if opened:
+        container = with_calls_again(container)
     build = _Composition(container, reached, opened)
     description = build.description()
     return replace(

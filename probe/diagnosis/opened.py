@@ -1,10 +1,11 @@
-"""A block whose whole numbers and constants are computed too, for the search alone: the parties are
-compared from those that the framework made."""
+"""A block whose whole numbers and constants are computed too, and calls without description made
+again, for the search alone: the parties are compared from what the framework made of these."""
 
 from typing import NamedTuple
 
 import numpy as np
 
+from probe.composition.called_again_step import CalledAgain
 from probe.evaluation.reference import Reference, inputs_of, values_of
 from probe.model import Capture
 from probe.trial.refusals import refused
@@ -12,7 +13,8 @@ from probe.trial.refusals import refused
 __all__ = ["Searched", "searched"]
 
 _ROUNDED = 1e-5
-"""How far outputs may move, as a share of the largest, by constants that the framework rounds."""
+"""How far outputs may move, as a share of the largest, by constants that the framework rounds, and
+by a function that has no description."""
 _BEYOND = 2.0
 """How often that is allowed for constants of the user's own, which are rounded otherwise."""
 
@@ -45,6 +47,9 @@ def searched(capture: Capture, layer: Reference) -> Searched:
     if not all(off <= _ROUNDED * _largest(own) for off, own in zip(apart, before, strict=True)):
         return plain
     more = tuple(_BEYOND * off for off in apart)
+    if any(isinstance(step.op, CalledAgain) for step in whole.steps):
+        least = [_ROUNDED * _largest(own) for own in before]
+        more = tuple(map(max, more, least))
     return Searched(whole, Reference(whole.steps, inputs, values), more)
 
 

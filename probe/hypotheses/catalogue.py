@@ -62,6 +62,7 @@ from probe.hypotheses.registry import Hypothesis
 from probe.hypotheses.steps import (
     activation_of_steps,
     blocks,
+    called_otherwise,
     chains,
     changed_steps,
     changed_tensors,
@@ -145,6 +146,7 @@ ANY_STEP = (
     relative_positions,
     residual_blocks,
     activation_of_steps,
+    called_otherwise,
     data_flow,
     exchanged_steps,
     changed_steps,

@@ -11,6 +11,7 @@ from functools import partial, singledispatch
 import numpy as np
 
 from probe import ops
+from probe.composition.called_again_step import CalledAgain
 from probe.evaluation.allowance import Values
 from probe.ops.base import Arrays, Elementwise, Op, Rearrangement, Sum
 
@@ -46,6 +47,8 @@ _ATTENTION, _SCORE = 40_000.0, 5.0
 """Attention, however small, and a score of it, which goes through softmax."""
 _UNKNOWN = 10_000_000.0
 """A function of the user's own, of which nothing is known."""
+_CALL = 100_000.0
+"""A function of the framework, beside its elements."""
 _SOLVED = 0.1
 _ALLOWED_STEP, _ALLOWED_ELEMENT = 60_000.0, 12.0
 """What rounding may do in a step, and to an element."""
@@ -108,6 +111,11 @@ def _(op: ops.Recurrence, inputs: Arrays, outputs: Arrays) -> float:
 @price.register
 def _(op: ops.Recomputed, inputs: Arrays, outputs: Arrays) -> float:
     return _UNKNOWN + _elements(1.0, op, inputs, outputs)
+
+
+@price.register
+def _(op: CalledAgain, inputs: Arrays, outputs: Arrays) -> float:
+    return _CALL + _elements(20.0, op, inputs, outputs)
 
 
 _PRICES: dict[Callable[..., float], tuple[type[Op], ...]] = {

@@ -167,7 +167,7 @@ def _called_again(call: Judgement, options: Options) -> tuple[Finding, ...]:
     if options.search is None or again is None or yours is None or given is None:
         return ()
     find = import_module("probe.diagnosis.called_again").called_again
-    found: tuple[Finding, ...] = find(kind, again(), given, np.asarray(yours))
+    found: tuple[Finding, ...] = find(kind, again.variants(), given, np.asarray(yours))
     return found
 
 

@@ -32,3 +32,45 @@ def test_another_argument_of_roi_align(other, words):
     right = module(x, boxes).numpy()
     assert probe.check(module, "", given, expected=right).findings == ()
     assert probe.check(module, "", given, expected=right * 1.5).findings == ()
+
+
+class Deformed(torch.nn.Module):
+    """A deformable convolution within a block; its places and its gate are computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.offset = torch.nn.Conv2d(4, 8, 2)
+        self.gate = torch.nn.Conv2d(4, 4, 2)
+        self.dcn = ops.DeformConv2d(4, 3, 2)
+
+    def forward(self, x, turned=lambda offset: offset, gated=torch.sigmoid):
+        return self.dcn(x, turned(self.offset(x)), gated(self.gate(x)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"turned": lambda offset: offset[:, [1, 0, 3, 2, 5, 4, 7, 6]]}, "reversed within blocks"),
+        ({"gated": torch.ones_like}, "is taken as 1 everywhere"),
+        ({"gated": lambda gate: 2 * gate.sigmoid()}, "is multiplied by 2"),
+    ],
+)
+def test_a_mistake_before_a_call_within_a_block(wrong, words):
+    torch.manual_seed(0)
+    module, x = Deformed().eval(), torch.randn(1, 4, 6, 6)
+    with torch.no_grad():
+        right, values = module(x).numpy(), module(x, **wrong).numpy()
+    assert probe.check(module, "", x.numpy(), expected=right).findings == ()
+    finding = probe.check(module, "", x.numpy(), expected=values).findings[0]
+    assert (finding.left <= 1, words in finding.claim) == (True, True), finding
+
+
+def test_arguments_that_would_end_the_process_are_not_tried():
+    torch.manual_seed(0)
+    module = ops.DeformConv2d(2, 2, 3).eval()
+    x, offset = torch.randn(1, 2, 5, 5), torch.randn(1, 18, 3, 3)
+    with torch.no_grad():
+        values = module(x, offset).numpy() * 1.5
+    # a stride of 0 is divided by, groups of other numbers are read beyond the tensors
+    report = probe.check(module, "", [x.numpy(), offset.numpy()], expected=values)
+    assert report.verdict == "unchecked"

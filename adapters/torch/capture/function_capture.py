@@ -145,11 +145,11 @@ class FunctionCaptures:
             (place.name, tensor) for place, tensor in placed if isinstance(place, Weight)
         )
         description, why = _described(call, build, operands.places, results)
-        exported = variants = None
+        exported = again = None
         if description is None and not (before.writes or build.lengths or build.complexes):
             args, kwargs = self._stood_for(call, operands)
             again = FunctionAgain(call.function, args, kwargs, operands.inputs, operands.dtypes)
-            exported, variants = self._alone(again), again.variants
+            exported = self._alone(again)
         return Capture(
             layer=name.layer,
             kind=call.shown,
@@ -169,7 +169,7 @@ class FunctionCaptures:
             code=name.line.code,
             function=call.shown,
             alone=exported,
-            again=variants,
+            again=again,
             changed=self.writes.changed(held, arrays_of(description)),
         )
 

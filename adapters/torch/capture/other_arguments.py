@@ -28,45 +28,101 @@ class FunctionAgain(NamedTuple):
 
     def variants(self) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
         """What was done otherwise, in words, and what the function then gives."""
-        names = dict(zip(range(len(self.args)), _names(self.function), strict=False))
-        held: dict[Any, Any] = {**dict(enumerate(self.args)), **self.kwargs}
-        for key, value in held.items():
-            name = names.get(key, key if isinstance(key, str) else f"argument {key}")
-            if isinstance(value, Ref):
-                for words, turned in _TENSORS:
-                    inputs = list(self.inputs)
-                    inputs[value.index] = turned(inputs[value.index])
-                    yield from self._run(f"{name} is {words}", held, inputs)
-                continue
-            for other in _others(value):
-                words = f"{name} is {other} instead of {value}"
-                yield from self._run(words, {**held, key: other}, self.inputs)
-        for first, second in combinations(range(len(self.inputs)), 2):
-            if self.inputs[first].shape == self.inputs[second].shape:
-                inputs = list(self.inputs)
-                inputs[first], inputs[second] = inputs[second], inputs[first]
-                yield from self._run(f"inputs {first} and {second} are exchanged", held, inputs)
+        for words, other, inputs in self._variants():
+            outputs = other.run(inputs)
+            if outputs:
+                yield words, outputs
 
-    def _run(
-        self, words: str, held: Mapping[Any, Any], inputs: Sequence[np.ndarray]
-    ) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
-        args = [held[place] for place in range(len(self.args))]
-        kwargs = {name: held[name] for name in self.kwargs}
+    def others(self) -> Iterator[tuple[str, "FunctionAgain"]]:
+        """The same call with another of the arguments that are no tensors, in words."""
+        for key, name, value in self._arguments():
+            for other in () if isinstance(value, Ref) else self._other_values(name, value):
+                args, kwargs = list(self.args), dict(self.kwargs)
+                if isinstance(key, int):
+                    args[key] = other
+                else:
+                    kwargs[key] = other
+                changed = self._replace(args=tuple(args), kwargs=kwargs)
+                yield f"{name} is {other} instead of {value}", changed
+
+    def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """What the function gives for these tensors; () where it refuses them or an argument."""
+        if not self._takes(inputs):
+            return ()
         try:
             tensors = [
                 torch.from_numpy(np.array(x)).to(dtype)
                 for x, dtype in zip(inputs, self.dtypes, strict=True)
             ]
             with torch.no_grad():
-                output = Called(self.function, args, kwargs)(*tensors)
+                output = Called(self.function, self.args, self.kwargs)(*tensors)
         except (RuntimeError, TypeError, ValueError, IndexError):
-            return  # the function refuses that argument
-        yield words, tuple(map(array_of, tensors_in(output)))
+            return ()
+        return tuple(map(array_of, tensors_in(output)))
+
+    def _takes(self, inputs: Sequence[np.ndarray]) -> bool:
+        """Whether it reads nothing beyond these tensors: functions of PyTorch's own check that, of
+        others those may not that hold places of elements."""
+        if _of_pytorch(self.function):
+            return True
+        within = _READS_WITHIN.get(_registered_name(self.function), _as_given)
+        return within(inputs, self.inputs) and all(
+            np.shape(x) == given.shape and np.isfinite(x).all()
+            for x, given in zip(inputs, self.inputs, strict=True)
+        )
+
+    def _other_values(self, name: str, value: Any) -> Iterator[Any]:
+        """Other values of an argument; of what may not check them none that it divides by, and
+        none that says how its tensors are laid out."""
+        if _of_pytorch(self.function):
+            yield from _others(value)
+        elif not any(part in name for part in _LAYOUT):
+            whole = type(value) is int and value > 0
+            yield from (other for other in _others(value) if not whole or other > 0)
+
+    def _arguments(self) -> Iterator[tuple[int | str, str, Any]]:
+        """The arguments by their places or keywords, with their names."""
+        names = dict(zip(range(len(self.args)), _names(self.function), strict=False))
+        for place, value in enumerate(self.args):
+            yield place, names.get(place, f"argument {place}"), value
+        for keyword, value in self.kwargs.items():
+            yield keyword, keyword, value
+
+    def _variants(self) -> Iterator[tuple[str, "FunctionAgain", Sequence[np.ndarray]]]:
+        yield from ((words, other, self.inputs) for words, other in self.others())
+        for _, name, value in self._arguments():
+            for words, turned in _TENSORS if isinstance(value, Ref) else ():
+                inputs = list(self.inputs)
+                inputs[value.index] = turned(inputs[value.index])
+                yield f"{name} is {words}", self, inputs
+        for first, second in combinations(range(len(self.inputs)), 2):
+            if self.inputs[first].shape == self.inputs[second].shape:
+                inputs = list(self.inputs)
+                inputs[first], inputs[second] = inputs[second], inputs[first]
+                yield f"inputs {first} and {second} are exchanged", self, inputs
+
+
+def _schema(function: Callable[..., Any]) -> Any:
+    return getattr(getattr(function, "default", function), "_schema", None)
+
+
+def _registered_name(function: Callable[..., Any]) -> str:
+    """Such as "torchvision::roi_align"; "" of what is no registered operator."""
+    schema = _schema(function)
+    return "" if schema is None else str(schema.name)
+
+
+def _of_pytorch(function: Callable[..., Any]) -> bool:
+    name = _registered_name(function)
+    module = getattr(function, "__module__", None) or "torch"
+    if name:
+        return name.startswith("aten::") and "unsafe" not in name
+    return module == "torch" or module.startswith("torch.")
 
 
 def _names(function: Callable[..., Any]) -> list[str]:
     """What a function calls its arguments, as far as that is known."""
-    schema = getattr(getattr(function, "default", function), "_schema", None)
+    schema = _schema(function)
     if schema is not None:
         return [argument.name for argument in schema.arguments]
     try:
@@ -75,6 +131,32 @@ def _names(function: Callable[..., Any]) -> list[str]:
         return []
 
 
+def _as_given(inputs: Sequence[np.ndarray], given: Sequence[np.ndarray]) -> bool:
+    """Whether tensors are those that were given, but for images."""
+    pairs = zip(inputs, given, strict=True)
+    return all(x.ndim > 3 or x is own or np.array_equal(x, own) for x, own in pairs)
+
+
+def _boxes_within(inputs: Sequence[np.ndarray], given: Sequence[np.ndarray]) -> bool:
+    """Whether boxes (image, x, y, x, y) are of images of the batch, and not many times as large as
+    those given."""
+    images, boxes = inputs[0], np.asarray(inputs[1])
+    if boxes.shape != given[1].shape or boxes.shape[1:] != (5,):
+        return False
+    inside = (boxes[:, 0] >= 0) & (boxes[:, 0] < len(images))
+    return bool(inside.all() and np.abs(boxes).max() <= _LARGER * np.abs(given[1]).max())
+
+
+_LARGER = 4.0
+_READS_WITHIN: dict[str, Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], bool]] = {
+    # it samples nothing where it is sent beyond the image
+    "torchvision::deform_conv2d": lambda inputs, given: True,
+    "torchvision::roi_align": _boxes_within,
+    "torchvision::roi_pool": _boxes_within,
+}
+"""Operators beside PyTorch's own that do not check what they read, and whether it is there."""
+_LAYOUT = ("grp", "group", "use_", "height", "width")
+"""What the names of arguments hold that say how tensors are laid out."""
 _TENSORS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("negated", np.negative),
     ("reversed along its last axis", lambda x: x[..., ::-1] if x.ndim else x),

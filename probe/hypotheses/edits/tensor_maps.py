@@ -127,6 +127,10 @@ def _orders(size: int, name: str) -> Iterator[tuple[str, np.ndarray]]:
     if size % 2 == 0 and size > 2:
         pairs = places.reshape(-1, 2)[:, ::-1].ravel()
         yield f"reversed within blocks of 2 along {name}", pairs
+    if size % 2 and size > 3:  # such as boxes behind the number of their image
+        pairs = places[1:].reshape(-1, 2)[:, ::-1].ravel()
+        words = f"reversed within blocks of 2 along {name}, behind the first place"
+        yield words, np.r_[0, pairs]
     for by in (2, -2):
         if abs(by) < size and 2 * abs(by) != size:
             yield f"rolled by {by} along {name}", np.roll(places, by)
