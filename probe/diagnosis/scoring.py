@@ -17,6 +17,7 @@ from probe.trial.edit import Edit
 from probe.trial.fit import (
     RoundingAllowance,
     Sample,
+    amplified,
     apart_of,
     as_healthy,
     difference_of,
@@ -46,6 +47,9 @@ HELPS = 0.97
 """What one of two mistakes may leave to be worth looking at."""
 _MOST_OF_IT = 0.7
 """What a mistake may leave in a slice of a large layer for all of it to be computed."""
+_NEXT_TO_NOTHING, _NEARLY_ALLOWED = 1e-3, 1e3
+"""Where a mistake leaves less than this share of the difference and of what is allowed, what
+rounding does to the layer with that mistake is looked at."""
 _LARGE = 1 << 18
 """Elements of an array from which on one sample of the batch is searched and the whole only asked
 to confirm."""
@@ -214,7 +218,10 @@ def score(
             > case.pick(np.broadcast_to(changes, predicted.shape))
         ).any():
             return None
-    return replace(scored, share=share, left=left(case, predicted, allowed))
+    rest = left(case, predicted, allowed)
+    if edit.as_healthy and share < _NEXT_TO_NOTHING and 1 < rest < _NEARLY_ALLOWED:
+        rest = left(case, predicted, allowed * amplified(case, edit, predicted))
+    return replace(scored, share=share, left=rest)
 
 
 def _at_sample(scored: Scored, guess: np.ndarray, some: Sample) -> Scored:

@@ -6,7 +6,7 @@ difference, which takes one subtraction; ``left`` is the verdict on the few that
 what rounding allows the edited layer, and computing that takes longer than running it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -18,13 +18,15 @@ from probe.numerics.dtypes import widened
 from probe.numerics.precision import Precision
 from probe.ops.base import Indices
 from probe.trial.case import Case
-from probe.trial.edit import Edit
+from probe.trial.edit import Edit, Steps
 from probe.trial.evaluator import last_sum
+from probe.trial.refusals import refused
 
 __all__ = [
     "FirstLook",
     "RoundingAllowance",
     "Sample",
+    "amplified",
     "apart_of",
     "as_healthy",
     "difference_of",
@@ -125,6 +127,45 @@ def as_healthy(case: Case, allowed: np.ndarray, predicted: np.ndarray) -> np.nda
     else:
         most = np.full(predicted.shape, allowed.max(initial=0))
     return np.asarray(_CHANGED * grown * most)
+
+
+def amplified(case: Case, edit: Edit, predicted: np.ndarray) -> np.ndarray:
+    """How many times as far as the healthy layer an edited one is taken by rounding each step to
+    float32, along each row of the output: where a mistake leaves small differences of large
+    numbers, much further."""
+    try:
+        errors = [
+            np.abs(_narrowly(steps, inputs, case) - exact)
+            for steps, inputs, exact in (
+                (case.steps, case.inputs, case.healthy),
+                (edit.steps, edit.inputs, predicted),
+            )
+        ]
+    except Exception as error:
+        refused(error)
+        return np.ones(predicted.shape)
+    usual, of_rows = rms(errors[0]), errors[1].max(axis=-1, keepdims=True, initial=0.0)
+    if not usual > 0 or not np.isfinite(of_rows).all():
+        return np.ones(predicted.shape)
+    return np.broadcast_to(np.maximum(1.0, of_rows / usual), predicted.shape)
+
+
+def _narrowly(steps: Steps, inputs: Sequence[np.ndarray], case: Case) -> np.ndarray:
+    """What the layer gives where what each step gives is rounded to float32."""
+    given, values = [widened(x) for x in inputs], list[tuple[np.ndarray, ...]]()
+    for position, step in enumerate(steps):
+        taken = [ref.of(given, values) for ref in step.sources(position)]
+        run = step.op.run_float64 if step.op.takes_any_float else step.op.run
+        outputs = run(*taken)
+        case.budget.ran(step.op, taken, outputs)
+        values.append(tuple(map(_narrow, outputs)))
+    return np.asarray(values[-1][0])
+
+
+def _narrow(x: np.ndarray) -> np.ndarray:
+    if x.dtype.kind == "f":
+        return x.astype(np.float32).astype(np.float64)
+    return x
 
 
 @dataclass(frozen=True, eq=False)
