@@ -4,7 +4,7 @@ rounded, cut or scaled otherwise, those of another layer; and a bias that is sol
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,13 +22,27 @@ from probe.weights_read_back.relations import (
 )
 from probe.weights_read_back.wanted_outputs import wanted_of
 
-__all__ = ["altered", "fitted"]
+__all__ = ["Proportion", "altered", "cut", "proportions"]
 
 _SLICES = 64
 """How many slices an axis may have for each to be taken for its neighbour."""
 _TURNS = 8
 _LARGE = 1 << 20
 """Entries of a weight from which on no number is fitted."""
+_EXPLAINED = 1e-6
+"""A fitted number that leaves less than this share of the squared difference explains it."""
+_NOTHING = 1e-5
+"""A factor that is none: the weight is left out."""
+
+
+class Proportion(NamedTuple):
+    """A weight multiplied by a fitted number."""
+
+    name: str
+    factor: float
+    edit: Edit
+    explains: bool
+    """Whether that gives about all of the values."""
 
 
 def altered(case: Case) -> Iterator[Edit]:
@@ -47,14 +61,16 @@ def altered(case: Case) -> Iterator[Edit]:
             yield _edit(case, words, {name: array})
 
 
-def fitted(case: Case) -> Iterator[Edit]:
-    """A weight that one number has changed, which is fitted."""
-    if not case.comparable:
-        return
-    for name, weight in case.weights.items():
+def proportions(case: Case) -> Iterator[Proportion]:
+    """A weight that is multiplied by one number, which is fitted."""
+    for name, weight in case.weights.items() if case.comparable else ():
         if 1 < weight.effective.size <= _LARGE and weight.effective.dtype.kind == "f":
             yield from _in_proportion(case, name)
-    for name, weight in case.weights.items():
+
+
+def cut(case: Case) -> Iterator[Edit]:
+    """A weight of which what is below or above a fitted number is cut off."""
+    for name, weight in case.weights.items() if case.comparable else ():
         if 8 <= weight.effective.size <= _LARGE and weight.effective.dtype.kind == "f":
             yield from _cut(case, name)
 
@@ -129,7 +145,7 @@ def _beside_a_bias(case: Case, position: int) -> Iterator[Edit]:
             yield _edit(case, both, arrays, fitted=len(shift), short=False)
 
 
-def _in_proportion(case: Case, name: str) -> Iterator[Edit]:
+def _in_proportion(case: Case, name: str) -> Iterator[Proportion]:
     """A weight, or what leads from the stored one to it, multiplied by a number."""
     weight = case.weights[name]
     have = weight.effective.astype(np.float64)
@@ -140,8 +156,14 @@ def _in_proportion(case: Case, name: str) -> Iterator[Edit]:
     for words, start in ways.items():
         made = partial(_between, start, have)
         factor = _fitted(case, name, made, 1.0)
-        if factor is not None and abs(factor - 1) > 1e-6:
-            yield _edit(case, f"{words} {factor:.6g}", {name: made(factor)}, fitted=1)
+        if factor is None or abs(factor - 1) <= 1e-6:
+            continue
+        told = f"{words} {factor:.6g}"
+        if abs(factor) <= _NOTHING:
+            factor, told = 0.0, f"{words.removesuffix(' multiplied by')} taken as 0"
+        rest = _apart(case, _of_weight(case, name)(made(factor)))
+        explains = rest <= _EXPLAINED * _apart(case, case.healthy)
+        yield Proportion(name, factor, _edit(case, told, {name: made(factor)}, fitted=1), explains)
 
 
 def _between(start: np.ndarray, have: np.ndarray, factor: float) -> np.ndarray:
@@ -176,7 +198,8 @@ def _cut(case: Case, name: str) -> Iterator[Edit]:
         yield _edit(case, words, {name: pruned(most)}, fitted=1)
     start = _best(levels, lambda level: _apart(case, run(clipped(level))), case)
     level = None if start is None else _fitted(case, name, clipped, float(start))
-    if level is not None and levels[1] < level < levels[-1]:
+    # one entry alone that is cut is another entry: any number would do
+    if level is not None and levels[1] < level < levels[-2]:
         words = f"{name} is clipped to between {-level:.6g} and {level:.6g}"
         yield _edit(case, words, {name: clipped(level)}, fitted=1)
 

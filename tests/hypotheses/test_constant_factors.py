@@ -172,3 +172,46 @@ def test_an_epsilon_is_named_once(epsilon, words):
     (cause,) = report.findings
     assert cause.slug == "other-epsilon" and words in cause.claim
     assert "another variant" not in cause.claim, cause.claim
+
+
+class Scored(nn.Module):
+    """Attention of a width that its scale does not tell, and a part beside it."""
+
+    def __init__(self, scale: float = 0.43) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.query, self.pair, self.beside = nn.Linear(7, 9), nn.Linear(7, 18), nn.Linear(7, 9)
+        self.scale = scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        k, v = self.pair(x).chunk(2, -1)
+        y = F.scaled_dot_product_attention(self.query(x), k, v, scale=self.scale)
+        return y + self.beside(x)
+
+
+def test_a_factor_of_a_weight_is_told_of_the_scale_that_it_may_be():
+    x = drawn(2, 5, 7)
+    wrong = Scored(1 / 11**0.5)(torch.from_numpy(x)).detach().numpy()
+    first = probe.check(Scored().eval(), "", x, expected=wrong).findings[0]
+    assert first.slug == "missing-scale"
+    assert "0.301511 (1 / sqrt(11)) instead of 0.43" in first.claim
+    assert first.left <= 1
+
+
+def test_a_weight_that_is_left_out_is_taken_as_0():
+    model, wrong, x = Scored().eval(), Scored(), drawn(2, 5, 7)
+    with torch.no_grad():
+        wrong.beside.weight.zero_()
+    expected = wrong(torch.from_numpy(x)).detach().numpy()
+    report = probe.check(model, "", x, expected=expected)
+    assert any("beside.weight" in finding.claim for finding in report.findings), report
+    assert "e-0" not in report.findings[0].claim
+
+
+def test_a_factor_of_the_input_may_be_one_of_the_kernel():
+    model, x = nn.Linear(6, 4).eval(), drawn(5, 6)
+    weight, bias = (part.detach().numpy() for part in (model.weight, model.bias))
+    report = probe.check(model, "", x, expected=x @ (-0.37 * weight).T + bias)
+    first = report.findings[0]
+    assert first.slug == "scaled-input", report
+    assert "the input is, or weight is -0.37 x what it should be" in first.claim

@@ -93,7 +93,20 @@ def _fitted(case: Case, x: np.ndarray, do: str) -> Iterator[Edit]:
         finite = np.isfinite(matrix).all(axis=1) & np.isfinite(target)
         solution = np.linalg.lstsq(matrix[finite], target[finite], rcond=None)[0]
     factor, offset = (float(part) for part in solution)
-    if np.isfinite(solution).all() and (abs(factor - 1) > 1e-6 or abs(offset) > 1e-6):
+    if not np.isfinite(solution).all():
+        return
+    if abs(offset) <= _NOTHING * abs(factor) * float(np.abs(x).max(initial=0.0)):
+        # one factor alone may be of the weight as well
+        names = [name for name in case.weights if case.weights[name].effective.ndim > 1]
+        or_weight = f", or {names[0]} is" if len(names) == 1 else ""
+        if abs(factor - 1) > 1e-6:
+            yield case.edit(
+                f"the input is{or_weight} {factor:.6g} x what it should be (a fitted factor)",
+                inputs=(factor * x, *rest),
+                do=do,
+                fitted=1,
+            )
+    elif abs(factor - 1) > 1e-6 or abs(offset) > 1e-6:
         sign = "-" if offset < 0 else "+"
         yield case.edit(
             f"the input is {factor:.6g} x {sign} {abs(offset):.4g} (fitted factor and offset)",
@@ -101,6 +114,10 @@ def _fitted(case: Case, x: np.ndarray, do: str) -> Iterator[Edit]:
             do=do,
             fitted=2,
         )
+
+
+_NOTHING = 1e-6
+"""An offset below this share of the input is none."""
 
 
 def _run(case: Case, x: np.ndarray) -> np.ndarray:

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from probe import ops
 from probe.errors import absorbed
 from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.edits.step_words import place_name, step_name
 from probe.hypotheses.registry import hypothesis, more
-from probe.trial.case import Case, once
+from probe.ops.step import Ref
+from probe.trial.case import Case, once, users_of
 from probe.trial.edit import Edit
-from probe.weights_read_back.altered_weights import altered, fitted
+from probe.weights_read_back.altered_weights import Proportion, altered, cut, proportions
 from probe.weights_read_back.newton import iterated_weights, weights_of_recurrences
 from probe.weights_read_back.read_back import Solved, solved_weights
 from probe.weights_read_back.relations import is_a_table, relation
@@ -45,9 +48,57 @@ def altered_weights(case: Case) -> Iterator[Edit]:
 
 @more("other-weights")
 def fitted_weights(case: Case) -> Iterator[Edit]:
-    """A weight that one number has changed, which is fitted: a factor, what was pruned or
-    clipped."""
-    yield from fitted(case)
+    """A weight that one number has changed, which is fitted: a factor, what was pruned or clipped;
+    or a scale of the layer that the same factor changes."""
+    for proportion in proportions(case):
+        if proportion.explains:
+            yield from _scales(case, proportion)
+        yield proportion.edit
+    yield from cut(case)
+
+
+def _scales(case: Case, proportion: Proportion) -> Iterator[Edit]:
+    """The numbers of the layer that multiply or divide, with that factor: a scale of scores is
+    written wrongly more often than a weight is."""
+    for position, op in case.having(ops.Attention):
+        words = f"the scale of {step_name(case, position)} is"
+        yield _rescaled(case, position, words, float(op.scale), proportion.factor, "scale")
+    for position, constant in case.having(ops.Constant):
+        users = users_of(case).get(Ref(position), ())
+        kinds = {type(case.steps[user].op) for user in users}
+        if constant.value.size == 1 and constant.value.dtype.kind == "f" and kinds in _FACTORS:
+            factor = proportion.factor if ops.Mul in kinds else 1 / (proportion.factor or np.inf)
+            words = f"the factor of {place_name(case, position)} is"
+            if ops.Div in kinds:
+                words = f"the divisor of {place_name(case, position)} is"
+            yield _rescaled(case, position, words, float(constant.value.item()), factor, "value")
+
+
+_FACTORS = ({ops.Mul}, {ops.Div})
+
+
+def _rescaled(
+    case: Case, position: int, words: str, number: float, factor: float, name: str
+) -> Edit:
+    other = number * factor
+    root = next((n for n in range(2, _ROOTS) if abs(other**2 * n - 1) < _SAME), 0)
+    said = f" (1 / sqrt({root}))" if root else ""
+    root = next((n for n in range(2, _ROOTS) if abs(other**2 / n - 1) < _SAME), 0)
+    said = f" (sqrt({root}))" if root else said
+    op: Any = case.steps[position].op
+    value = np.full_like(op.value, other) if isinstance(op, ops.Constant) else other
+    return case.edit(
+        f"{words} {other:.6g}{said} instead of {number:.6g}",
+        case.changed(position, **{name: value}),
+        do="multiply by the layer's factor",
+        fitted=1,
+        main="missing-scale",
+        as_healthy=True,
+    )
+
+
+_ROOTS, _SAME = 1025, 1e-5
+"""Of which whole numbers roots are told, and how near to one a number is that."""
 
 
 @more("other-weights")
