@@ -180,7 +180,8 @@ class Scored(nn.Module):
     def __init__(self, scale: float = 0.43) -> None:
         super().__init__()
         torch.manual_seed(2)
-        self.query, self.pair, self.beside = nn.Linear(7, 9), nn.Linear(7, 18), nn.Linear(7, 9)
+        self.query, self.beside = nn.Linear(7, 9, bias=False), nn.Linear(7, 9)
+        self.pair = nn.Linear(7, 18)
         self.scale = scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
