@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -39,6 +40,17 @@ def test_what_the_child_gives_comes_back():
     assert limited(lambda: ["a", 1.5, None, {"b": [True]}]) == ["a", 1.5, None, {"b": [True]}]
     assert limited(lambda: "x" * 500_000) == "x" * 500_000  # more than a pipe holds
     assert limited(os.getppid) == os.getpid()
+
+
+def test_what_is_done_meanwhile_is_done_here():
+    """And an error in it leaves no child behind."""
+    places = []
+    assert limited(os.getppid, meanwhile=lambda: places.append(os.getpid())) == HERE
+    assert places == [HERE]
+    with pytest.raises(ValueError, match="no"):
+        limited(lambda: time.sleep(60), meanwhile=raises(ValueError("no")))
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_threads_have_a_child_each():

@@ -18,20 +18,6 @@ from .describe import described
 from .engines import engine_of
 from .listing import layers, notes
 from .model import TfliteModel
-from .operators import (  # noqa: F401 - their import fills the table of described operators
-    activation_tables,
-    activations,
-    blocks,
-    conv,
-    dense,
-    elementwise,
-    hybrid,
-    pool_mean,
-    quantise,
-    recurrent,
-    resize,
-    shape,
-)
 from .reading import read_model
 from .run_limits import refuse_endless, refuse_untrusted
 from .schema import TfliteFile

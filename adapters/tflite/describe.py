@@ -1,14 +1,15 @@
 """How a node becomes steps of ops.
 
-The table holds operator names and is filled by the families beside this file. A describer receives
-the builder that it adds steps to and the node's tensors, None where an optional one is left out.
-What it reads of the options is noted: a node with anything else set to other than its default has
-no description.
+The table holds operator names and is filled by the families in operators/, each imported for the
+first of its nodes. A describer receives the builder that it adds steps to and the node's tensors,
+None where an optional one is left out. What it reads of the options is noted: a node with anything
+else set to other than its default has no description.
 """
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from probe.errors import Undescribed
 
 from .arithmetic import EngineKernel
 from .dataflow import short
+from .operators import FAMILY_OF
 from .schema import OMITTED, Subgraph, TfliteNode, TfliteTensor
 
 __all__ = ["Operand", "OperatorBuilder", "describe_node", "described", "node", "refusal"]
@@ -241,12 +243,18 @@ def node(*names: str) -> Callable[[D], D]:
 
 def described() -> tuple[str, ...]:
     """The names of the described operators, in alphabetical order."""
-    return tuple(sorted(_TABLE))
+    return tuple(sorted(FAMILY_OF))
+
+
+def _describer(operator: str) -> Describer:
+    if operator not in _TABLE:
+        import_module(f".operators.{FAMILY_OF[operator]}", __package__)
+    return _TABLE[operator]
 
 
 def refusal(of: TfliteNode) -> str:
     """Why a node has no description; empty where its operator has one."""
-    if of.operator in _TABLE:
+    if of.operator in FAMILY_OF:
         return ""
     return f"the operator {of.kind} has no description; it would be added in adapters/tflite"
 
@@ -285,14 +293,15 @@ def describe_node(
     operands = [operand(index) for index in of.inputs]
     while operands and operands[-1] is None:
         operands.pop()
-    known = inspect.signature(_TABLE[of.operator]).parameters.values()
+    describer = _describer(of.operator)
+    known = inspect.signature(describer).parameters.values()
     if (
         all(parameter.kind is not parameter.VAR_POSITIONAL for parameter in known)
         and len(operands) > len(known) - 1
     ):
         raise Undescribed(f"its input {len(known)} is not supported by its description")
     build = OperatorBuilder(of, kernel, [arrays[index] for index in inputs], results)
-    found = _TABLE[of.operator](build, *operands)
+    found = describer(build, *operands)
     if unread := build.unread():
         raise Undescribed(unread)
     for place, value in enumerate(operands, start=1):

@@ -7,7 +7,6 @@ folder and the names in it are ours (``write_inside``): somebody else may have p
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -114,7 +113,7 @@ def inside(folder: _Name, name: str) -> Path:
 
 
 def _replace(target: Path, content: _Content, shown: _Name) -> None:
-    partial = target.with_name(f".probe-{secrets.token_hex(8)}.part")
+    partial = target.with_name(f".probe-{os.urandom(8).hex()}.part")
     try:
         if os.path.lexists(target):
             mode = stat.S_IMODE(target.lstat().st_mode)

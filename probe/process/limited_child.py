@@ -50,16 +50,17 @@ def limited(
     memory: float,
     seconds: float,
     prepare: Callable[[], object] = lambda: None,
+    meanwhile: Callable[[], object] = lambda: None,
     error: type[ProbeError] = CannotOpen,
     elsewhere: Callable[[], _T] | None = None,
 ) -> _T:
     """What the work gives, which must be of JSON's values: in a child that may take so many bytes
     more than this process has, and so many seconds of processor time.
 
-    ``prepare`` is called in the child alone. An error of ``work`` is raised here; ``error`` where
-    it goes beyond a limit, with ``what`` it is doing, such as "reading FILE". ``elsewhere`` does
-    the work where no process can be forked, by default this one; who gives it has work that may
-    crash.
+    ``prepare`` is called in the child alone, and ``meanwhile`` here while it works. An error of
+    ``work`` is raised here; ``error`` where it goes beyond a limit, with ``what`` it is doing, such
+    as "reading FILE". ``elsewhere`` does the work where no process can be forked, by default this
+    one; who gives it has work that may crash.
     """
     otherwise = elsewhere or work
     if not _FORKS:
@@ -72,6 +73,7 @@ def limited(
                 return otherwise()
         try:
             with interruptible():
+                meanwhile()
                 text, idle = _text(child, end, seconds)
         finally:
             os.close(end)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import probe.adapters.tflite  # noqa: F401 - its import fills the table of described operators
 from probe.adapters.tflite.arithmetic import EngineKernel
 from probe.adapters.tflite.describe import describe_node
 from probe.adapters.tflite.engine_calls import EngineFile, run_piece

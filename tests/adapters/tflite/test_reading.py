@@ -1,11 +1,15 @@
 """What a .tflite file holds, read with bounds; damage is one sentence."""
 
+from importlib import import_module
+
 import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from own_seed import RNG
 from probe.adapters import list_file
+from probe.adapters.tflite import describe
+from probe.adapters.tflite.operators import FAMILIES
 from probe.adapters.tflite.reading import read_model
 from tflite_files import FlatNode, FlatTensor, Net, built, one_op
 
@@ -194,3 +198,12 @@ def _same(builder, table, count, start):
     for _ in range(count):
         builder.PrependUOffsetTRelative(table)
     return builder.EndVector()
+
+
+def test_each_file_of_operators_describes_those_of_the_table():
+    """A listing knows from the table alone what is described."""
+    for family, names in FAMILIES.items():
+        module = import_module(f"probe.adapters.tflite.operators.{family}").__name__
+        known = {name for name, by in describe._TABLE.items() if by.__module__ == module}
+        assert known == {*names.split()}, family
+    assert {*describe._TABLE} == {*describe.described()}
