@@ -42,15 +42,22 @@ def test_what_the_child_gives_comes_back():
     assert limited(os.getppid) == os.getpid()
 
 
-def test_what_is_done_meanwhile_is_done_here():
+def test_what_is_done_meanwhile_is_done_here(monkeypatch):
     """And an error in it leaves no child behind."""
-    places = []
+    places, children, started = [], [], limited_child._started
+
+    def noted(answer):
+        child, end = started(answer)
+        children.append(child)
+        return child, end
+
     assert limited(os.getppid, meanwhile=lambda: places.append(os.getpid())) == HERE
     assert places == [HERE]
+    monkeypatch.setattr(limited_child, "_started", noted)
     with pytest.raises(ValueError, match="no"):
         limited(lambda: time.sleep(60), meanwhile=raises(ValueError("no")))
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    with pytest.raises(ProcessLookupError):
+        os.kill(children[0], 0)
 
 
 def test_threads_have_a_child_each():
