@@ -1,6 +1,7 @@
 """Runs in a child process: the engines, layers alone, replaced outputs, refusals and limits."""
 
 import os
+import platform
 import signal
 import sys
 from importlib.util import find_spec
@@ -37,6 +38,16 @@ def test_each_engine(net, engine):
     assert {report.verdict for report in reports} == {"agree"}
     assert f"({engine} engine) on " in " ".join(str(reports[0]).split())
     assert ("TFLM" if engine == "tflm" else "LiteRT") in reports[0].framework
+
+
+def test_another_machine(net, monkeypatch):
+    """What rounds in kernels of its own is unchecked; the reference kernels are the same there."""
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    for engine in ("xnnpack", "optimised"):
+        for report in probe.sweep(probe.open_model(net, engine=engine)):
+            assert report.verdict == "unchecked" and "on aarch64 is not known" in report.sentence
+            assert report.framework.endswith(f"({engine} engine) on aarch64")
+    assert all(report.ok for report in probe.sweep(probe.open_model(net, engine="reference")))
 
 
 def test_layers_alone_give_what_they_give_in_the_model(net):
