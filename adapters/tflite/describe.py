@@ -20,7 +20,7 @@ from probe.errors import Undescribed
 
 from .arithmetic import EngineKernel
 from .dataflow import short
-from .operators import FAMILY_OF
+from .operator_families import FAMILY_OF
 from .schema import OMITTED, Subgraph, TfliteNode, TfliteTensor
 
 __all__ = ["Operand", "OperatorBuilder", "describe_node", "described", "node", "refusal"]

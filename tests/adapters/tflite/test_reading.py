@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from own_seed import RNG
 from probe.adapters import list_file
 from probe.adapters.tflite import describe
-from probe.adapters.tflite.operators import FAMILIES
+from probe.adapters.tflite.operator_families import FAMILIES
 from probe.adapters.tflite.reading import read_model
 from tflite_files import FlatNode, FlatTensor, Net, built, one_op
 
