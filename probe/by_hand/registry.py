@@ -87,6 +87,7 @@ LEFT_OUT = {
     "IntegerLSTM": "computes its gates in whole numbers, by tables or polynomials of a kernel",
     "Recomputed": "is a function of the user's own",
     "QuotientOfCodes": "is a table of reciprocals, or series in fixed point",
+    "SquashedCodes": "is a table of 256 entries with lines between",
 }
 """The ops that are not written, and why."""
 

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from probe.ops.quantize.qkeras_power_of_two import *
     from probe.ops.quantize.quantize_linear import *
     from probe.ops.quantize.requantize import *
+    from probe.ops.quantize.sigmoid_table import *
     from probe.ops.quantize.tf_fake_quantize import *
     from probe.ops.recurrent.conv_lstm import *
     from probe.ops.recurrent.integer_lstm import *
@@ -145,6 +146,7 @@ _FILES = {
     "quantize.qkeras_power_of_two": "QuantizedPo2 QuantizedReluPo2",
     "quantize.quantize_linear": "DynamicQuantizeLinear QuantizeLinear",
     "quantize.requantize": "ROUNDINGS Requantize SubtractZeroPoint fixed_point moved_by_slack",
+    "quantize.sigmoid_table": "SquashedCodes sigmoid_by_table tanh_by_table",
     "quantize.tf_fake_quantize": "NudgedFakeQuantize",
     "recurrent.conv_lstm": "ConvLSTM",
     "recurrent.integer_lstm": "IntegerLSTM",

@@ -217,6 +217,10 @@ OF_INTEGERS = {
     "InterpolatedFunction": (ops.InterpolatedFunction(3e-4, 2e-4), WHOLE),
     "InterpolatedSoftmax": (ops.InterpolatedSoftmax(4e-4, 1.0), WHOLE),
     "QuantizeFloat": (ops.QuantizeFloat(0.25, 3, -128, 127), X),
+    **{
+        f"SquashedCodes, {function}": (ops.SquashedCodes(function, 20480, 11), WHOLE)
+        for function in ("Sigmoid", "Tanh")
+    },
     "ScaleInFloat32": (ops.ScaleInFloat32(0.003, 1.25, -128, 127), WHOLE),
     "ScaleInFloat32, away": (
         ops.ScaleInFloat32(0.003, 1.25, -128, 127, -4, "away"),

@@ -227,13 +227,16 @@ def prelu(draws: Draws) -> DrawnFile:
     return DrawnFile(content, [draws.codes(*shape)])
 
 
-def unary(draws: Draws, operator: str, options: Any, out: Any, version: int = 2) -> DrawnFile:
-    """``out`` is scale and zero point of the output where the kernel wants these."""
+def unary(
+    draws: Draws, operator: str, options: Any, out: Any, version: int = 2, step: float = 0.0
+) -> DrawnFile:
+    """``out`` is scale and zero point of the output where the kernel wants these, ``step`` the
+    scale of the input where that is not drawn."""
     shape = (2, draws.size, draws.size, 16)
     scale, zero = (draws.scale(), draws.zero()) if out is None else out
     content = one_op(
         operator,
-        [draws.tensor("x", shape, draws.scale(), draws.zero())],
+        [draws.tensor("x", shape, step or draws.scale(), draws.zero())],
         [draws.tensor("y", shape, scale, zero)],
         options,
         version,

@@ -45,7 +45,7 @@ def _all(*calls: Callable[[Draws], DrawnFile]) -> Draw:
     return lambda draws: (call(draws) for call in calls)
 
 
-_SIGMOID, _TANH = (1 / 256, -128), (1 / 128, 0)
+_SIGMOID, _TANH, _WIDE = (1 / 256, -128), (1 / 128, 0), (1 / 32768, 0)
 _SOFTMAX, _LEAKY = ("SoftmaxOptions", {"beta": 1.0}), ("LeakyReluOptions", {"alpha": 0.3})
 _OF_EVERY_TYPE = {
     "SUM": _all(
@@ -91,6 +91,17 @@ OPERATORS: Mapping[str, tuple[str, Draw]] = {
     ),
     "LOGISTIC": ("int8", _all(lambda draws: unary(draws, "LOGISTIC", None, _SIGMOID))),
     "TANH": ("int8", _all(lambda draws: unary(draws, "TANH", None, _TANH))),
+    **{
+        f"{operator}, int16": (
+            "int16",
+            _all(
+                lambda draws, operator=operator: unary(draws, operator, None, _WIDE, 3),
+                lambda draws, operator=operator: unary(draws, operator, None, _WIDE, 3, 2.0**-12),
+                lambda draws, operator=operator: unary(draws, operator, None, _WIDE, 3, 2.0**-11),
+            ),
+        )
+        for operator in ("LOGISTIC", "TANH")
+    },
     "SOFTMAX": ("int8", _all(lambda draws: unary(draws, "SOFTMAX", _SOFTMAX, _SIGMOID))),
     "LEAKY_RELU": ("int8", _all(lambda draws: unary(draws, "LEAKY_RELU", _LEAKY, None))),
     "HARD_SWISH": ("int8", _all(lambda draws: unary(draws, "HARD_SWISH", None, None, 1))),

@@ -20,6 +20,8 @@ def squashed(build: OperatorBuilder, x: Operand) -> Ref:
     function = _TABLES[build.node.operator]
     if x.dtype == "float32":
         return build.add(ops.Sigmoid() if function == "Sigmoid" else ops.Tanh(), x)
+    if x.dtype == "int16":
+        return build.add(_squashed_16_bits(build, x, function), x)
     if x.dtype != "int8":
         raise Undescribed(f"{build.node.operator} of {x.dtype} codes has no description")
     if build.kernel.family == "tflm":
@@ -27,6 +29,21 @@ def squashed(build: OperatorBuilder, x: Operand) -> Ref:
     else:
         by = "float32"
     return build.add(_of_codes(build, x, function, by), x)
+
+
+def _squashed_16_bits(build: OperatorBuilder, x: Operand, function: str) -> ops.SquashedCodes:
+    """Codes in steps of a power of two are shifted, which the optimised kernels do not look up;
+    others get a multiplier of 15 bits that is cut off."""
+    fraction, exponent = np.frexp(x.scale)
+    left = int(exponent) - 1 + 12
+    if fraction == 0.5 and left in ((0,) if function == "Sigmoid" else (0, 1)):
+        if build.kernel.family == "optimised":
+            return ops.SquashedCodes(function, 1 << left, by="gemmlowp")
+        return ops.SquashedCodes(function, 3 << left)
+    multiplier, shift = float(x.scale) * 4096.0 * 3.0, 0
+    while multiplier <= 32767.0 / 2.0 and shift <= 30:
+        multiplier, shift = multiplier * 2.0, shift + 1
+    return ops.SquashedCodes(function, int(multiplier), shift)
 
 
 def _of_codes(build: OperatorBuilder, x: Operand, function: str, by: str) -> ops.FunctionOfCodes:

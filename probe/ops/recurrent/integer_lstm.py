@@ -1,7 +1,6 @@
 """TensorFlow Lite's LSTM of codes: gates with 12 bits behind the point, a cell of 16 bits."""
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -9,19 +8,12 @@ from probe.errors import Undescribed
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.quantize.gemmlowp import logistic, rounded_quotient, tanh, times
+from probe.ops.quantize.sigmoid_table import sigmoid_by_table, tanh_by_table
 from probe.ops.weight import Weight
 
 __all__ = ["IntegerLSTM"]
 
 _GATES = ("input", "forget", "cell", "output")
-_LAST = (
-    "0110101011111111111111111111221112121111111211111111111111111111"
-    "1011101011111111111110111100011001111101000110111011101100010011"
-    "0101001100011010111110111100110010000001010001000110101001110000"
-    "0111001101101010101001011011001100110001100001110000011111000001"
-)
-"""What TFLM's table of 2^16 * sigmoid(i / 24) has beyond the whole part: it is not rounded by one
-rule (lite/kernels/internal/common.h, sigmoid_table_uint16)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +93,7 @@ class IntegerLSTM(Op):
     def _sigmoid(self, x: np.ndarray) -> np.ndarray:
         if self.by == "gemmlowp":
             return logistic(x, 3, 15)
-        size = np.abs(x * 3)
-        place, share = size >> 9, size & 511
-        line = (_at(place) << 9) + share * (_at(place + 1) - _at(place))
-        line = np.where(place >= 255, 0x7FFF << 10, line)
-        turned = (1 << 25) - line + (1 << 9) - 1
-        found: np.ndarray = np.where(x >= 0, line + (1 << 9), turned) >> 10
-        return found
+        return sigmoid_by_table(x * 3)
 
     def _tanh(self, x: np.ndarray, integer_bits: int) -> np.ndarray:
         if self.by == "gemmlowp":
@@ -117,14 +103,7 @@ class IntegerLSTM(Op):
             scaled = x * (3 << left)
         else:
             scaled = (x * 3 + (1 << (-left - 1))) >> -left
-        size = np.abs(scaled)
-        place, share = size >> 8, size & 255
-        line = (_at(place) << 8) + share * (_at(place + 1) - _at(place))
-        line = np.where(place >= 255, 0xFFFF << 8, line)
-        up = line - (1 << 23) + (1 << 7)
-        down = -line + (1 << 23) + (1 << 7) - 1
-        found: np.ndarray = np.where(scaled >= 0, up, down) >> 8
-        return found
+        return tanh_by_table(scaled)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         raise Undescribed("the integer LSTM has no form in ONNX here")
@@ -153,13 +132,3 @@ def _multiplier_of(scale: float) -> tuple[int, int]:
 
 def _in_16_bits(x: np.ndarray) -> np.ndarray:
     return np.clip(x, -32768, 32767)
-
-
-@cache
-def _table() -> np.ndarray:
-    whole = np.floor(65536 / (1 + np.exp(-np.arange(256) / 24))).astype(np.int64)
-    return whole + np.array([int(digit) for digit in _LAST])
-
-
-def _at(place: np.ndarray) -> np.ndarray:
-    return _table()[np.minimum(place, 255)]
