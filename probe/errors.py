@@ -32,8 +32,8 @@ __all__ = [
 
 
 _LOG = logging.getLogger(__name__)
-_REASON = 300
-"""Letters of a library's sentence."""
+_REASON, _NAMED = 300, 6
+"""Letters of a library's sentence; so many names are said where none is spelled alike."""
 
 
 class ProbeError(Exception):
@@ -134,7 +134,7 @@ class UnknownLayer(ProbeError):
         elif meant := near_parts(wanted, names):
             hint = did_you_mean(map(repr, meant))
         else:
-            hint = f"it has {printable.several(map(repr, names)) or 'no layers'}"
+            hint = f"it has {printable.several(map(repr, names), _NAMED) or 'no layers'}"
         super().__init__(
             f"the model has no layer {printable.name(repr(wanted))}; {hint} {_LISTED_BY}"
         )
