@@ -110,7 +110,7 @@ def by_name(path: str, dtype: str | None = None) -> dict[str, np.ndarray]:
             return found
         raise BadInput(
             f"{path} holds one array without a name: give an .npz or a folder of .npy files, whose "
-            "names are layer names, or with --layer NAME this one alone (--expect, expected=)"
+            "names are layer names; one array alone is one layer's expected= (--expect)"
         )
     place = Path(path)
     arrays: dict[str, np.ndarray] = {}
