@@ -99,12 +99,9 @@ def refuse_missing(arguments: Arguments) -> None:
     """Raises BadInput where a file that is read is not there, before a framework is imported."""
     from probe.files import regular_file
 
-    file, is_file, _ = (arguments.factory or "").partition(".py:")
     replaced = (path for _, path in arguments.replace)
     read = (arguments.model, arguments.input, arguments.expect, arguments.expect_input)
-    modules = (name for name in arguments.imports if name.endswith(".py"))
-    factory = f"{file}.py" if is_file else None
-    regular_file.refuse_missing((*read, *replaced, arguments.gguf, factory, *modules))
+    regular_file.refuse_missing((*read, *replaced, arguments.gguf))
 
 
 def refuse_targets(models: Collection[str], arguments: Arguments) -> None:

@@ -210,8 +210,8 @@ class _Swept:
 def _columns(model: "Model", page: int, short: bool) -> Columns:
     names = [len(printable.name(layer.name)) for layer in model.layers]
     kinds = [len(printable.name(layer.kind)) for layer in model.layers]
-    if blocks := [name for name in containers_of(model) if model.may_be_operation(f"{name}/add")]:
-        longest = max(blocks, key=len)  # operations, which only the run shows
-        names.append(len(printable.name(f"{longest}/transpose:1")))
+    if model.may_be_operation("/add"):  # operations, which only the run shows
         kinds.append(len("Tensor.transpose"))
+        if blocks := [name for name in containers_of(model) if name]:
+            names.append(len(printable.name(f"{max(blocks, key=len)}/transpose:1")))
     return columns_for(max((0, *names)), max((0, *kinds)), page, short)

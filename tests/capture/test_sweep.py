@@ -268,7 +268,7 @@ def test_a_large_call_in_pieces_says_what_it_says_as_a_whole():
     faulty = judged_in_pieces(replace(capture, outputs=(wrong,)), Options(sparing=True))
     assert faulty.verdict == "diverge"
     assert faulty.comparisons["framework", "numpy"].worst.index == (1, 2, 3, 4)
-    assert type(faulty.outputs) is dict, "what differs is kept as it was"
+    assert isinstance(faulty.outputs, dict), "what differs is kept as it was"
 
 
 def test_outputs_that_agree_are_computed_again_when_asked_for(x):

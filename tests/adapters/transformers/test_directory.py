@@ -469,6 +469,8 @@ def test_a_factory_takes_the_parameters(copied, tmp_path):
 
 
 def test_a_folder_of_something_else(tmp_path):
+    assert "is an empty folder" in the_sentence(tmp_path)
+    (tmp_path / "notes.txt").write_text("none")
     assert "nor a Hugging Face directory" in the_sentence(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     assert "has a config.json but no parameters" in the_sentence(tmp_path)
