@@ -23,7 +23,8 @@ class GuessesInput(Protocol):
     something of them."""
 
     def guessed_inputs(self) -> tuple[InputSpec, ...]:
-        """What the one input may be, None where a size is free; () where nothing is known."""
+        """What the one input may be, None where a size is to be found by trying; () where nothing
+        is known."""
 
     def needed_inputs(self) -> tuple[str, ...]:
         """The names of the arguments that a call cannot do without."""
@@ -48,6 +49,8 @@ def undeclared(model: Model) -> str:
 def _accepted(model: Model, specs: Sequence[InputSpec]) -> tuple[int, ...]:
     """The first shape that the model runs on; () where there is none."""
     for spec, size in product(specs, _SIZES):
+        if None not in spec.shape:
+            return tuple(filter(None, spec.shape))
         free = (2, *[size] * (len(spec.shape) - 1))
         shape = tuple(
             free[axis] if known is None else known for axis, known in enumerate(spec.shape)

@@ -19,7 +19,7 @@ from probe.model import InputSpec
 from ..describe.layer_tree import shape_of
 from ..describe.op_builder import as_list
 
-__all__ = ["axes_of", "checked", "checked_alone", "hint", "specs"]
+__all__ = ["axes_of", "checked", "checked_alone", "guessed", "hint", "specs"]
 
 _SPATIAL = {1: ("steps",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
@@ -102,15 +102,33 @@ def checked_alone(layer: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def hint(root: Any, keras: Any) -> str:
     """What the first layer says about a model that does not say the shape of its input."""
-    if isinstance(root, keras.Sequential):
-        first = next(iter(root.layers), None)
-    else:
-        first = root
-    rank = re.search(r"([123])D", type(first).__name__)
-    axes = axes_of(first, int(rank[1]) + 2 if rank else 2)
+    first, axes = _first(root, keras)
     if axes:
         return f"its first layer, {type(first).__name__}, expects ({', '.join(axes)})"
     return ""
+
+
+_USUAL = {"batch": 2, "channels": 3, "features": 8}
+"""Sizes that a layer takes which is not built yet; of other axes 16."""
+
+
+def guessed(root: Any, keras: Any) -> tuple[InputSpec, ...]:
+    """An input that the first layer takes, whatever it will be built for; () where nothing is
+    known."""
+    _, axes = _first(root, keras)
+    if not axes:
+        return ()
+    return (InputSpec("x", tuple(_USUAL.get(axis, 16) for axis in axes)),)
+
+
+def _first(root: Any, keras: Any) -> tuple[Any, tuple[str, ...]]:
+    """The first layer, and what its axes mean."""
+    first = root
+    if isinstance(root, keras.Sequential):
+        first = next(iter(root.layers), None)
+    rank = re.search(r"([123])D", type(first).__name__)
+    of_steps = type(first).__name__ in ("LSTM", "GRU", "SimpleRNN", "Bidirectional")
+    return first, axes_of(first, int(rank[1]) + 2 if rank else 2 + of_steps)
 
 
 def axes_of(layer: Any, rank: int) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from ..layers import quantized  # noqa: F401 - its import registers what it comp
 from .arguments import arguments, inputs_by_name
 from .call_hooks import watch
 from .devices import device_of, on_device
-from .input_checks import checked, checked_alone, hint, specs
+from .input_checks import checked, checked_alone, guessed, hint, specs
 from .restore_state import settings_here, settings_kept, unchanged
 
 __all__ = ["Opened", "uses_qkeras"]
@@ -88,6 +88,12 @@ class Opened(Shown):
         if names:
             return f"it takes a dict with the keys {', '.join(names)}"
         return hint(self._root, self._keras)
+
+    def guessed_inputs(self) -> tuple[InputSpec, ...]:
+        return guessed(self._root, self._keras)
+
+    def needed_inputs(self) -> tuple[str, ...]:
+        return inputs_by_name(self._root)
 
     @property
     def input_index_bound(self) -> int | None:

@@ -636,3 +636,13 @@ def test_datasets_of_an_h5_belong_to_their_own_layer():
     assert listed_layers._within(path, "layers/outer", "h5")
     assert not listed_layers._within("model_weights/outer/kernel:0", "layers/outer/outer", "h5")
     assert not listed_layers._within(path, "layers/inner", "h5")
+
+
+def test_a_shape_is_proposed_that_an_unbuilt_layer_takes():
+    layers = keras.layers
+    for make in (lambda: layers.Dense(3), lambda: layers.Conv1D(2, 3), lambda: layers.GRU(4)):
+        model = keras.Sequential([make()])
+        with pytest.raises(BadInput, match=r"shape=, --shape [\d,]+\)") as raised:
+            probe.check(model, "")
+        shape = eval(str(raised.value).rpartition("--shape ")[2].rstrip(")"))
+        assert probe.check(model, "", shape=shape).ok
