@@ -74,7 +74,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path, save):
     for path, words in (
         (tmp_path / name, "a pipe"),
         (f"/dev/null/{name}", "Not a directory"),
-        (tmp_path / "nowhere" / name, "No such file"),
+        (tmp_path / "nowhere" / name, "does not exist: mkdir -p"),
         (tmp_path / f"nul\0{name}", "not a valid file name"),
         (full, "a device"),
         (folder, "a folder"),
