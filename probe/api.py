@@ -12,7 +12,7 @@ from probe.capture.model_inputs import bind
 from probe.capture.passes import Passes, captured
 from probe.capture.question import Question, question_of
 from probe.capture.replacing import Replace, effect_of, replaced, replacing
-from probe.capture.run import ModelLike, Named, opened
+from probe.capture.run import ModelLike, Named, as_names, opened
 from probe.capture.user_arrays import Expected, Inputs, Part, Shape
 from probe.capture.user_layer_outputs import check_names
 from probe.errors import BadInput, ProbeError
@@ -328,7 +328,7 @@ def sweep(
         NotReached: After the last report, where the pass does not call a block of ``layers``.
         CannotOpen: As in ``check``, like its other errors.
     """
-    model = opened(model)
+    model, layers = opened(model), as_names(layers)
     model, arrays, how = bind(model, x, shape, seed)
     if expected is not None:
         check_names(model, expected)

@@ -46,7 +46,7 @@ class ScriptFiles(NamedTuple):
 def refuse_script(path: str | Path, reading: Iterable[object] = ()) -> None:
     """Raises BadInput where a script cannot be written there: over a file that is not one of ours,
     or one that is being read."""
-    path = Path(path)
+    path = atomic_write.named(path)
     if path.suffix not in (".py", C):
         raise BadInput(
             f"a layer by hand is written as .py, or in integers as .c; {path} has neither suffix"

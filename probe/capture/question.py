@@ -56,6 +56,9 @@ def question_of(
     """The question, from the arguments of ``probe.check``; BadInput where they do not fit each
     other."""
     tolerance = tolerance_of(rtol, atol)
+    ends: object = layer
+    if isinstance(ends, list):
+        raise BadInput(f"a segment is a tuple of two names, {tuple(ends)!r}; you gave {ends!r}")
     if not (call is None or is_whole(call)):
         raise BadInput(f"call is the number of a call, from 0 (None: all); you gave {call!r}")
     number = None if call is None else int(call)

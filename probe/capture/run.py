@@ -1,13 +1,13 @@
 """A model opened: what a user names it by, or has at hand, as what the other functions take."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import Any, TypeAlias
 
 from probe.model import Model, is_model
 
-__all__ = ["ModelLike", "Named", "open_model", "opened"]
+__all__ = ["ModelLike", "Named", "as_names", "open_model", "opened"]
 
 Named: TypeAlias = str | tuple[str, str]
 """A layer, or the first and the last one of a segment."""
@@ -60,7 +60,7 @@ def open_model(
         source,
         trust=trust,
         factory=factory,
-        imports=tuple(imports),
+        imports=as_names(imports) or (),
         device=device,
         engine=engine,
         signature=signature,
@@ -74,3 +74,10 @@ def opened(model: ModelLike) -> Model:
     if is_model(model):
         return model
     return open_model(model)
+
+
+def as_names(names: Collection[str] | None) -> tuple[str, ...] | None:
+    """Names that a user gives; one alone is a text."""
+    if isinstance(names, str):
+        return (names,)
+    return None if names is None else tuple(names)

@@ -155,7 +155,8 @@ def as_outputs(expected: Expected, count: int) -> tuple[np.ndarray | None, ...]:
     ):
         if len(expected) != count:
             raise BadInput(
-                f"the layer has {count} outputs; you gave {len(expected)} (use None to skip one)"
+                f"the layer has {count} output{'s' * (count != 1)}; you gave {len(expected)} (use "
+                "None to skip one)"
             )
         if all(array is None for array in expected):
             raise BadInput("expected is None for every output: there is nothing to compare")

@@ -139,6 +139,13 @@ def _replace(target: Path, content: _Content, shown: _Name) -> None:
         raise BadInput(f"cannot write {shown}: {error.strerror or error}") from None
 
 
+def named(path: object) -> Path:
+    """The path of a file that is written; BadInput where it is the name of none."""
+    if not isinstance(path, str | os.PathLike):
+        raise BadInput(f"a file that is written has a name, such as 'run.npz'; you gave {path!r}")
+    return Path(path)
+
+
 def target_of(path: _Name, reading: Iterable[object] = ()) -> Path:
     """The file that links lead to; BadInput where it is no regular file, is read-only, or is one of
     those being read."""

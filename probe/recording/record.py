@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 
 from probe.capture.model_inputs import bind
-from probe.capture.run import ModelLike, open_model, opened
+from probe.capture.run import ModelLike, as_names, open_model, opened
 from probe.capture.user_arrays import Inputs, Shape
 from probe.errors import BadInput
 from probe.files import atomic_write
@@ -58,7 +58,7 @@ def record(
         BadInput: The file cannot be written, or the input does not fit. Other errors are those of
             ``check``.
     """
-    model = opened(model)
+    model, layers = opened(model), as_names(layers)
     refuse_target(path, files_of(model))
     model, arrays, how = bind(model, x, shape, seed)
     if _is_folder(path):
@@ -110,11 +110,7 @@ def _is_folder(path: str | os.PathLike[str]) -> bool:
 
 def refuse_target(path: str | os.PathLike[str], reading: Collection[object] = ()) -> None:
     """Raises BadInput where no recording can be written there, before the model is run."""
-    if not isinstance(path, str | os.PathLike):
-        raise BadInput(
-            f'path is the name of a file, such as "run.npz", or of a folder, "run/"; you gave '
-            f"{path!r}"
-        )
+    atomic_write.named(path)
     if _is_folder(path):
         atomic_write.refuse_same(path, reading)
         return

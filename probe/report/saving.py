@@ -22,7 +22,7 @@ __all__ = ["refuse_ending", "save", "write_npz"]
 
 def refuse_ending(path: str | Path) -> None:
     """Raises BadInput where the name does not say which of the forms to write."""
-    if Path(path).suffix not in (".npz", ".h", ".txt"):
+    if atomic_write.named(path).suffix not in (".npz", ".h", ".txt"):
         raise BadInput(f"a report is saved as .npz, .h or .txt; {path} has none of these suffixes")
 
 

@@ -24,7 +24,10 @@ MISTAKES = {
     "call is the number of a call, from 0 (None: all); you gave 'a'": lambda: probe.check(
         MODEL, "", X, call="a"
     ),
-    'or of a folder, "run/"; you gave 5': lambda: probe.record(MODEL, X, 5),
+    "such as 'run.npz'; you gave 5": lambda: probe.record(MODEL, X, 5),
+    "such as 'run.npz'; you gave 7": lambda: probe.script(MODEL, "", X, 7),
+    "the layer has 1 output; you gave 2": lambda: probe.check(MODEL, "", X, expected=(X, X)),
+    "a segment is a tuple of two names, ('a', 'b')": lambda: probe.check(MODEL, ["a", "b"], X),
     "Bilinear takes (input1, input2); you gave 1 input (missing": lambda: probe.check(PAIR, "", X),
     "dict(input1=input1, input2=input2)": lambda: probe.check(PAIR, "", [X]),
     "give an instance, Linear()": lambda: probe.check(nn.Linear, "", X),
@@ -101,3 +104,10 @@ def test_two_models_that_do_not_fit_each_other():
     found = probe.compare(nn.Sequential(MODEL), {"foo": np.ones((2, 7))}, X)
     words = 'corresponds to one of A: name those that do, --pairs pairs.json of {"0": "foo"}'
     assert found.verdict == "unchecked" and words in found.sentence
+
+
+def test_one_name_is_a_list_of_one(tmp_path):
+    chain = nn.Sequential(MODEL, nn.ReLU())
+    assert [report.layer for report in probe.sweep(chain, X, layers="1")] == ["1"]
+    run = probe.record(chain, X, tmp_path / "run.npz", layers="1")
+    assert [layer.name for layer in run.layers] == ["1"] and probe.check(run, "1").ok
