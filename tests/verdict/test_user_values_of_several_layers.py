@@ -92,7 +92,7 @@ def test_a_sweep_ends_by_naming_the_values_that_it_compared_with_nothing(net, x,
 def test_values_of_another_number_of_outputs_end_no_sweep(x):
     net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()).eval()
     found = []
-    with pytest.raises(NotCompared, match=r"'0' \(the layer has 1 outputs; you gave 2"):
+    with pytest.raises(NotCompared, match=r"'0' \(the layer has 1 output; you gave 2"):
         for report in probe.sweep(net, x, expected={"0": [np.zeros((2, 3)), None]}):
             found.append(report.verdict)
     assert found == ["agree", "agree"]
@@ -130,7 +130,7 @@ def test_each_name_has_its_own_reason():
             reports.append(report)
     assert error.value.reasons == {
         "given": "'given' is an input of the model and computes nothing",
-        "first": "the layer has 1 outputs; you gave 2 (use None to skip one)",
+        "first": "the layer has 1 output; you gave 2 (use None to skip one)",
     }
     found = {one.layer: one.verdict for one in reports if "expected" in one.outputs}
     assert found == {"inner/last": "agree", "inner": "diverge"}

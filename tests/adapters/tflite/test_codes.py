@@ -83,7 +83,7 @@ def test_what_is_saved(net, tmp_path):
         assert kept["integer:w"].shape == (5, 3, 3, 3)
     report.save(tmp_path / "conv.h")
     header = (tmp_path / "conv.h").read_text()
-    assert "static const int32_t net_conv_requantize_multiplier[5] = {" in header
+    assert "static const int32_t net__conv_requantize_multiplier[5] = {" in header
     assert "int8, shape (1, 8, 8, 5); signed 8-bit integers, value = (integer - 4) * 0.2" in header
     kept = json.loads(report.to_json())
     scale = [float(SCALE)]
