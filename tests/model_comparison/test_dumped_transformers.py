@@ -101,6 +101,8 @@ def test_two_streams_and_fused_projections(
     assert comparison.verdict == "agree" and len(comparison.pairs) >= 20, str(comparison)
     compared = {name for pair in comparison.pairs for name in pair.b}
     assert {"model.layers.1", "model.layers.1.self_attn.k_proj", "model.norm"} <= compared
+    # a command is told the files that there are
+    assert {pair.given for pair in comparison.pairs} <= {"", *arrays}
     notes = "\n".join(comparison.notes)
     assert "(hidden_states, residual) as in vLLM and sglang, were added: model.layers.0" in notes
     assert "fused projections are compared in the parts" in notes

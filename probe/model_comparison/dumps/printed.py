@@ -50,6 +50,7 @@ def filled(
             rounding=found.rounding,
             stands_for=names[id(own)],
             partial=not found.rounding.all(),
+            rearranged=True,
         )
         for own, found in best.items()
     )

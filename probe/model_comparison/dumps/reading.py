@@ -46,6 +46,6 @@ def as_of_model(
     for step in (streams_added, split, unpermuted, with_all_tokens):
         found, said = step(found, tensors)
         notes += said
-    alone = tensors_alone(found, files)
+    alone = tensors_alone(found, files, called)
     more, said = filled(printed, tensors)
     return Dump(replace(alone, loose=(*alone.loose, *more)), (*notes, *said), ordered)

@@ -24,8 +24,11 @@ def streams_added(
     found, summed = dict(arrays), list[str]()
     for name, hidden in arrays.items():
         first = _FIRST.fullmatch(name)
-        if first is None or name in tensors or first[1] not in tensors or first[1] in arrays:
+        if first is None or first[1] not in tensors or first[1] in arrays:
             continue
+        inside = (f"{name}.", f"{name}/")
+        if any(other == name or other.startswith(inside) for other in tensors):
+            continue  # it is a layer or a block, and not one of several outputs
         second = name[:-1] + "1"
         own, residual = tensors[first[1]].value, arrays.get(second)
         if residual is None or residual.shape != hidden.shape or own.size != hidden.size:

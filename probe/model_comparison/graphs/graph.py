@@ -93,6 +93,8 @@ class Tensor:
     """Of an array that no node makes: the name of a layer, as far as its own tells one."""
     partial: bool = False
     """Whether another program has given some of its elements alone; the others are the model's."""
+    rearranged: bool = False
+    """Whether it is not an array of a file as it is: axes or features moved, a part, a sum."""
 
     @property
     def value(self) -> np.ndarray:
@@ -230,12 +232,18 @@ def recorded_pass(
 
 
 def tensors_alone(
-    arrays: Mapping[str, np.ndarray], files: Mapping[str, str] = MappingProxyType({})
+    arrays: Mapping[str, np.ndarray],
+    files: Mapping[str, str] = MappingProxyType({}),
+    held: Mapping[str, np.ndarray] | None = None,
 ) -> ModelGraph:
     """Arrays by names that another program wrote, of which nobody knows what made them; ``files``
-    are the names that these have there, where they are others."""
+    are the names that these have there, where they are others, and ``held`` what these hold."""
     loose = tuple(
-        Tensor(files.get(name, name), np.asarray(array), stands_for=name)
+        Tensor(
+            *(files.get(name, name), np.asarray(array)),
+            stands_for=name,
+            rearranged=held is not None and held.get(name) is not array,
+        )
         for name, array in arrays.items()
     )
     return ModelGraph([], (), (), loose=loose)
