@@ -188,7 +188,7 @@ def _adapter_of_file(path: Path) -> str:
     if is_folder(path):
         return _adapter_of_folder(path)
     with open_file(path, "a model file", CannotOpen) as file:
-        text = file.read(1 << 20)
+        text = file.read(_BEGINNING)
         size = file.seek(0, os.SEEK_END)
     head = text[:1024]
     if head.startswith(_ZIP):
@@ -208,8 +208,9 @@ def _adapter_of_file(path: Path) -> str:
     raise CannotOpen(f"{path} is not a Keras, PyTorch, ONNX or TFLite file: {beginning(head)}")
 
 
+_BEGINNING = 1 << 20
 _PRINTED = re.compile(rb"(?:cb_eval|ggml_debug): +\S")
-"""In the first MiB of what llama.cpp's eval callback prints."""
+"""In the beginning of what llama.cpp's eval callback prints."""
 _KINDS: tuple[tuple[bytes, str], ...] = (
     (rb".{4}TFL3", ".tflite"),
     (rb"GGUF", ".gguf"),
@@ -310,11 +311,20 @@ _LISTED, _SHOWN = 1000, 3
 
 
 def _arrays_alone(path: Path) -> bool:
-    """Whether a folder holds .npy files and texts, and no other; it is read up to the first that
-    is none."""
-    names = (name for _, _, files in os.walk(path) for name in files if not name.startswith("."))
-    first = next(names, "")
-    return first.endswith(_ARRAYS) and all(name.endswith(_ARRAYS) for name in names)
+    """Whether a folder holds .npy files and texts of printed tensors, and no other; it is read up
+    to the first that is none."""
+    files = (
+        Path(place, name)
+        for place, _, names in os.walk(path)
+        for name in names
+        if not name.startswith(".")
+    )
+    first = next(files, None)
+    return first is not None and _holds_arrays(first) and all(map(_holds_arrays, files))
 
 
-_ARRAYS = (".npy", ".txt", ".log")
+def _holds_arrays(path: Path) -> bool:
+    if path.suffix not in (".txt", ".log"):
+        return path.suffix == ".npy"
+    with open_file(path, "a text of printed tensors", CannotOpen, links=False) as file:
+        return _PRINTED.search(file.read(_BEGINNING)) is not None

@@ -59,16 +59,10 @@ def _prints(path: Path) -> bool:
 
 
 def _by_name(path: Path) -> dict[str, np.ndarray | PrintedTensor]:
-    """The arrays of an archive or a folder, those of texts among them."""
-    texts = sorted(file for kind in ("*.txt", "*.log") for file in path.rglob(kind))
+    """The arrays of an archive or a folder, and those that texts in it print."""
     found: dict[str, np.ndarray | PrintedTensor] = {}
-    for file in texts:
-        if _prints(file):
-            found |= read_printed(str(file), links=False)
-        else:
-            values = array_files.array(str(file), links=False)
-            assert isinstance(values, np.ndarray)
-            found[file.relative_to(path).with_suffix("").as_posix()] = values
+    for file in sorted(file for kind in ("*.txt", "*.log") for file in path.rglob(kind)):
+        found |= read_printed(str(file), links=False)
     if found and not any(path.rglob("*.npy")):
         return found
     return found | array_files.by_name(str(path))

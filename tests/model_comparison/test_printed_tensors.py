@@ -98,8 +98,9 @@ def test_what_is_printed_agrees(model: torch.nn.Module, tmp_path: Path) -> None:
     assert "21 of 31 printed tensors stand for layers of the model" in notes
     assert "only the elements that are printed are compared" in notes
     # In a folder, beside whole arrays.
-    (tmp_path / "lm_head.txt").write_text("0 0\n0 0\n")
-    assert probe.compare(model, tmp_path, X, search=False).verdict != "agree"
+    np.save(tmp_path / "model.layers.0.mlp.gate_proj.npy", np.zeros((9, 48), np.float32))
+    comparison = probe.compare(model, tmp_path, X, search=False)
+    assert [pair.b for pair in comparison.sources] == [("model.layers.0.mlp.gate_proj",)]
 
 
 def test_the_first_tensor_that_differs_is_the_one_source(
