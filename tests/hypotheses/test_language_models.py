@@ -395,7 +395,7 @@ class Heads(torch.nn.Module):
         ("qkv", True, "split and joined"),
         ("qkv", False, "split"),
         ("", True, "joined"),
-        ("v", False, "split once"),
+        ("v", False, "split in one of the reshapes"),
     ],
 )
 def test_heads_and_features_exchanged(features_first, joined, words):
