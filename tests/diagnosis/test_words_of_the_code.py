@@ -1,6 +1,8 @@
 """A mistake in a block is told in the words of the code: the names of modules, parameters and
 arguments, the framework's functions, the line of the forward and the field's word for it."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -103,3 +105,51 @@ def test_a_part_that_is_left_out(block, without, claim, code, do):
 def test_what_to_do_is_said_of_every_cause():
     assert set(WHAT_TO_DO) == set(CAUSES)
     assert all(do and not do.endswith(".") for do in WHAT_TO_DO.values())
+
+
+class Activation(nn.Module):
+    """GELU by tanh, a function of several steps."""
+
+    def forward(self, x):
+        return 0.5 * x * (1 + torch.tanh(0.7978845608028654 * (x + 0.044715 * x**3)))
+
+
+class Feed(nn.Module):
+    """Two activations of which a port writes each otherwise, and parts of one call."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(6, 8), nn.Linear(4, 6)
+        self.act, self.gates = Activation(), nn.ModuleList([nn.ReLU6(), nn.ReLU6()])
+
+    def forward(self, x):
+        a, b = self.inner(x).chunk(2, -1)
+        return self.gates[1](self.outer(self.gates[0](3 * self.act(a)) * torch.tanh(b)))
+
+
+@pytest.mark.parametrize(
+    ("mistake", "claim"),
+    [
+        ("relu", "ReLU instead of ReLU6 in gates.0 and gates.1"),
+        (
+            "act",
+            "GELU of output 0 of chunk in line _ of test_words_of_the_code.py instead of the output "
+            "of act",
+        ),
+        ("sum", "addition instead of multiplication in the product of gates.0 and torch.tanh"),
+    ],
+)
+def test_modules_calls_and_operations_by_their_names(mistake, claim):
+    torch.manual_seed(0)
+    model, x = Feed().eval(), np.random.default_rng(3).normal(size=(40, 6)).astype("f4")
+    with torch.no_grad():
+        for layer in (model.inner, model.outer):
+            layer.weight.mul_(6)
+        a, b = model.inner(torch.from_numpy(x)).chunk(2, -1)
+        gate = torch.relu if mistake == "relu" else model.gates[0]
+        hidden = gate(3 * (nn.functional.gelu(a) if mistake == "act" else model.act(a)))
+        joined = hidden + b.tanh() if mistake == "sum" else hidden * b.tanh()
+        values = gate(model.outer(joined)).numpy()
+    finding = probe.check(model, "", x, expected=values).findings[0]
+    assert re.sub(r"line \d+", "line _", finding.claim) == claim, finding
+    assert finding.left <= 1

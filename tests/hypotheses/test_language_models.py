@@ -125,6 +125,7 @@ def test_keys_are_counted_without_what_is_in_the_cache():
     first = probe.check(model, name, places, expected=[wrong, None]).findings[0]
     assert (first.slug, first.left <= 1) == ("rope-offset", True), first
     assert "positions are 5 too small" in first.claim or "5 too large" in first.claim
+    assert first.code and all("_embed = (" in line for line in first.code), first.code
 
 
 class Fused(torch.nn.Module):

@@ -78,7 +78,9 @@ def head_layout(case: Case) -> Iterator[Edit]:
             order = np.arange(after[-1]).reshape(before[-2], before[-1]).T.ravel()
             joins.append(Rewiring(Ref(position), (_Taken(order),)))
     whole = [("split and joined", [*splits, *joins]), ("split", splits), ("joined", joins)]
-    alone = [("split in one of the reshapes", [split]) for split in splits] if len(splits) > 1 else []
+    alone = (
+        [("split in one of the reshapes", [split]) for split in splits] if len(splits) > 1 else []
+    )
     for words, some in [*whole, *alone] if splits and joins else [*whole[1:], *alone]:
         if some:
             yield case.edit(
