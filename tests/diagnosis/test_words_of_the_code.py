@@ -133,8 +133,8 @@ class Feed(nn.Module):
         ("relu", "ReLU instead of ReLU6 in gates.0 and gates.1"),
         (
             "act",
-            "GELU of output 0 of chunk in line _ of test_words_of_the_code.py instead of the output "
-            "of act",
+            "GELU of output 0 of chunk in line _ of test_words_of_the_code.py instead of the "
+            "output of act",
         ),
         ("sum", "addition instead of multiplication in the product of gates.0 and torch.tanh"),
     ],
