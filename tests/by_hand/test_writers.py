@@ -58,6 +58,16 @@ def test_ops_of_loops_over_boxes_windows_and_words(op, shapes):
     assert not wrong(made)
 
 
+@pytest.mark.parametrize("left", [True, False])
+@pytest.mark.parametrize("kind", ["uint64", "int64", "int8", "uint8"])
+def test_the_highest_bits_are_moved(kind, left):
+    most, by = np.iinfo(kind).max, np.array([0, 1, 3, 70], kind)
+    x = np.array([most, most - 1, most // 3, most], kind)
+    made = computation(ops.BitShift(left, kind), x, by)
+    assert not unwritten(made)
+    assert not wrong(made)
+
+
 def test_many_groups_of_words_are_not_written():
     grams = tuple((k, k + 1) for k in range(30))
     op = ops.CountNgrams(grams, tuple(range(30)), 1, 2, 0)

@@ -79,7 +79,9 @@ def _shift(op: ops.BitShift, w: HandWriter, x: Value, by: Value) -> Value:
     some = f"np.where({inside}, {steps.text}, 0).astype({kind})"
     name, rest = "left_shift", "0"
     if not op.left:
-        name, rest = "right_shift", f"np.where({left.text} < 0, -1, 0)"
+        name = "right_shift"
+    if not op.left and np.dtype(op.kind).kind == "i":
+        rest = f"np.where({left.text} < 0, -1, 0)"
     moved = f"np.{name}({left.text}, {some})"
     return w.result(f"np.where({inside}, {moved}, {rest}).astype({kind})", ATOM, order)
 
