@@ -26,6 +26,10 @@ from probe.trial.change import Change
 __all__ = ["axis_name", "batched", "extra", "mapped", "rearranged", "scaled", "tensors_of"]
 
 
+_SMALL = 1 << 16
+"""So many elements of a mask are mapped once more, to see what is left of it."""
+
+
 def tensors_of(case: Case, moved: bool = False) -> Iterator[Ref]:
     """The tensors of a flow, the last ones first; of those whose elements are ``moved`` none that
     only one step takes that acts on each element alone: it may happen behind that."""
@@ -173,7 +177,7 @@ def rearranged(
     for ref in tensors_of(case, moved=True):
         x = ref.of(case.inputs, case.values)
         some = ways(x.shape, partial(axis_name, case, ref), batched(case, ref))
-        if _is_mask(x):
+        if x.size <= _SMALL and _is_mask(x):
             some = (_ignoring(way, x) for way in some)
         whole = _all_mapped(case, ref, some if x.size > 1 else ())
         each.append(chain(whole, _along_another_axis(case, ref)))
