@@ -248,7 +248,7 @@ def factors(shape: Sequence[int], few: bool = False) -> dict[str, float]:
         found[f"1 / sqrt({size})"] = 1 / math.sqrt(size)
         found[f"{size}"] = float(size)
         found[f"1 / {size}"] = 1 / size
-    for number in (3, 4, 255, 128, 256) if not few else ():
+    for number in (3, 4, 255, 128, 256, 1000) if not few else ():
         found.setdefault(f"{number}", float(number))
         found.setdefault(f"1 / {number}", 1 / number)
     first = {factor: words for words, factor in reversed(found.items())}

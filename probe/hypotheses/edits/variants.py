@@ -49,6 +49,7 @@ _FAMILIES: tuple[tuple[type, ...], ...] = (
         *(ops.ReduceMean, ops.ReduceSum, ops.ReduceMax, ops.ReduceMin, ops.ReduceL2),
         *(ops.ReduceL1, ops.ReduceSumSquare, ops.ReduceStd, ops.ReduceVar),
     ),
+    (ops.ReduceLogSumExp, ops.ReduceMax, ops.ReduceSum, ops.ReduceMean),
     (ops.GlobalMaxPool, ops.GlobalAveragePool),
     (ops.AdaptiveAveragePool, ops.AdaptiveMaxPool),
     (ops.Elu, ops.Celu),
@@ -372,6 +373,10 @@ def tables(op: Op) -> Iterator[_LookupTable]:
             yield _LookupTable(op, reach, step, np.floor)
 
 
+def _largest_alone(op: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(x == x.max(axis=op.axis, keepdims=True), np.float64)
+
+
 _VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = (
     ((ops.ReduceMean,), _ways(("the sum divided by n - 1", _divided_by_less))),
     (
@@ -420,6 +425,8 @@ _VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = 
             ("epsilon added to the sum of squares", _with_epsilon_under_the_root),
         ),
     ),
+    ((ops.LogSoftmax,), lambda op: iter((ops.LogSigmoid(),))),
+    ((ops.Softmax,), _ways(("1 for the largest, 0 for all others", _largest_alone))),
     ((ops.ScaledRelu,), _ways(("the threshold subtracted above it", _less_the_threshold))),
     ((ops.EmbeddingBag,), _ways(("the mean over the padding too", _mean_of_all))),
     ((ops.AbsMaxQuantize,), _rounded_otherwise),

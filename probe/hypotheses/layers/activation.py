@@ -142,7 +142,7 @@ def other_slope(case: Case) -> Iterator[Edit]:
         have = getattr(op, field)
         fitted = _fitted_slope(case, position, op)
         for slope in (*_SLOPES, *fitted):
-            if slope != have and not (slope == 0 and isinstance(op, ops.Celu)):
+            if slope != have and not (slope == 0 and isinstance(op, ops.Elu | ops.Celu)):
                 claim = f"slope {slope:.6g} for negative inputs; the layer's is {have:.6g}"
                 yield case.edit(
                     claim,

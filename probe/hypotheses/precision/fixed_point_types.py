@@ -178,7 +178,8 @@ def _only_sum(case: Case) -> tuple[int, Sum] | None:
 def _enough(case: Case, fraction: int, position: int, op: Sum) -> int:
     """The fraction bits of an input that leave less than half of the output's last."""
     shape = case.values[position][0].shape
-    ones = [np.ones_like(case.input_of(position, i)) for i in range(len(case.inputs))]
+    sources = case.steps[position].sources(position)
+    ones = [np.ones_like(ref.of(case.inputs, case.values)) for ref in sources]
     some = np.unravel_index(np.unique(np.linspace(0, math.prod(shape) - 1, 64).astype(int)), shape)
     assert op.terms is not None
     largest = float(np.abs(op.terms(ones, some)).sum(axis=(1, 2)).max(initial=1.0))

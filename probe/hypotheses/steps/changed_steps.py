@@ -205,7 +205,9 @@ def other_values(case: Case, position: int, op: Op, name: str) -> Iterator[Any]:
             neighbours = (value + 1, value - 1, 1, 2 * value, value // 2, *parts, -value)
             yield from (neighbour for neighbour in dict.fromkeys(neighbours) if neighbour != value)
     elif isinstance(value, float):
-        yield from (number for number in _usual(value, x.shape) if number != value)
+        over = getattr(op, "axes", None) or ()
+        sizes = (*x.shape, math.prod(x.shape[axis] for axis in over))
+        yield from (number for number in _usual(value, sizes) if number != value)
     elif isinstance(value, tuple) and value and all(type(item) is int for item in value):
         yield from (items for items in _tuples(name, value, x) if items != value)
     elif name in ("pads", "crops") and value:

@@ -1,0 +1,60 @@
+"""Another function in place of one of a block's, or of several of its steps."""
+
+import numpy as np
+import pytest
+import torch
+from own_seed import RNG
+from torch import nn
+
+import probe
+
+
+class Block(nn.Module):
+    """A linear layer and what a function makes of its output."""
+
+    def __init__(self, behind):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(6, 12)
+        self.behind = behind
+
+    def forward(self, x):
+        return self.behind(self.linear(x))
+
+
+def decoded(y):
+    places, sizes = y.sigmoid().chunk(2, -1)
+    return torch.cat([places, (2 * sizes) ** 2 * 0.5], -1)
+
+
+def by_exp(y):
+    places, sizes = y.chunk(2, -1)
+    return torch.cat([places.sigmoid(), sizes.exp() * 0.5], -1)
+
+
+def argmax(y):
+    return nn.functional.one_hot(y.argmax(-1), 12).float() @ torch.arange(12.0)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "claim"),
+    [
+        (lambda y: y.log_softmax(-1), nn.functional.logsigmoid, "LogSigmoid instead of LogSoftmax"),
+        (lambda y: y.logsumexp(-1), lambda y: y.amax(-1), "ReduceMax instead of ReduceLogSumExp"),
+        (lambda y: y.softmax(-1) @ torch.arange(12.0), argmax, "1 for the largest, 0 for all"),
+        (
+            lambda y: torch.fft.fft2(y, dim=(1, 2)).real,
+            lambda y: torch.fft.fft2(y, dim=(1, 2), norm="ortho").real,
+            "scale is 0.129099 instead of 1",
+        ),
+        (decoded, by_exp, "exp of the output of linear instead of"),
+        (nn.functional.elu, torch.relu, "ReLU instead of Elu"),
+    ],
+)
+def test_the_function_is_named(own, other, claim):
+    x = RNG.normal(size=(3, 5, 6)).astype(np.float32)
+    with torch.no_grad():
+        wrong = Block(other)(torch.from_numpy(x)).numpy()
+    report = probe.check(Block(own).eval(), "", x, expected=wrong)
+    exact = [finding.claim for finding in report.findings if finding.left <= 1]
+    assert any(claim in found for found in exact), report
