@@ -68,7 +68,7 @@ _OF_WEIGHTS = "other_weights"
 _FOR_SINGLE, _TURN_OF_SINGLE = 0.2, 0.6
 """How much single changes at the steps of a large layer may take beside the budget, as a share of
 it, and the share of what is left of that which each kind of them has."""
-_FOR_PATTERNS = 0.2
+_FOR_PATTERNS = 0.3
 """How much changes at all places of a pattern, tables, operands from anywhere and what was not
 reached before may take beside the budget, as a share of it."""
 _FOR_LOOPS, _TURN_OF_LOOPS = 0.5, 0.3

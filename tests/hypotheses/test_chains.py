@@ -106,3 +106,43 @@ def test_healthy_values_have_no_cause(kind, shape):
     report = probe.check(model, "", x, expected=right)
     assert report.ok
     assert not report.findings
+
+
+class Sums(nn.Module):
+    """Running sums, and a mixture with the step before that is made twice."""
+
+    def __init__(self, mistake: str = "") -> None:
+        super().__init__()
+        self.key, self.value = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.first, self.second = nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(4))
+        self.mistake = mistake
+
+    def running(self, x: torch.Tensor) -> torch.Tensor:
+        if self.mistake == "all":
+            return x.sum(1, keepdim=True).expand(x.shape)
+        return x.cumsum(1) - x if self.mistake == "before" else x.cumsum(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        last = F.pad(x, (0, 0, 1, -1))
+        x, last = (last, x) if self.mistake == "shares" else (x, last)
+        key = self.key(x * self.first + last * (1 - self.first)).exp()
+        value = self.value(x * self.second + last * (1 - self.second))
+        return self.running(key * value) / (self.running(key) + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "slug", "words"),
+    [
+        ("all", "changed-step", "the sum over all elements"),
+        ("before", "changed-step", "without its own"),
+        ("shares", "swapped-inputs", "are exchanged in all 4 steps"),
+    ],
+)
+def test_what_is_made_twice_is_one_cause(mistake, slug, words):
+    model, x, wrong, _ = otherwise(Sums, draw(2, 6, 4), mistake=mistake)
+    report = probe.check(model, "", x, expected=wrong)
+    assert report.findings, report
+    first = report.findings[0]
+    assert (first.slug, first.also) == (slug, ()), report
+    assert words in first.claim
+    assert first.left <= 1

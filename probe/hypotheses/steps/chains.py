@@ -1,5 +1,6 @@
 """Steps of one kind behind one another, such as residual sums or pools, that take what the first
-takes; a module that is called once for two tensors; two statistics with each other's axes."""
+takes; a module that is called once for two tensors; two tensors or the axes of two statistics
+exchanged."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
@@ -161,6 +162,37 @@ def _same_value(mine: Any, theirs: Any) -> bool:
     if isinstance(mine, Weight) and isinstance(theirs, Weight):
         return mine.name == theirs.name
     return mine is theirs or bool(type(mine) is type(theirs) and mine == theirs)
+
+
+@more("swapped-inputs")
+def exchanged_everywhere(case: Case) -> Iterator[Changes]:
+    """Two tensors exchanged in all steps of a kind that take one of them: the shares of a mixture
+    that is made several times."""
+    yield Changes(_exchanged_everywhere, "swapped-inputs", STEPS)
+
+
+def _exchanged_everywhere(case: Case) -> Iterator[Change]:
+    takers: dict[tuple[type, tuple[int, ...]], dict[Ref, list[int]]] = {}
+    for at, op in case.having(*_JOINING):
+        for ref in dict.fromkeys(case.steps[at].sources(at)):
+            kind = type(op), shape_of(case, ref)
+            takers.setdefault(kind, {}).setdefault(ref, []).append(at)
+    for found in takers.values():
+        several = [ref for ref, steps in found.items() if len(steps) > 1]
+        for first, second in combinations(several, 2):
+            both = {first: second, second: first}
+            positions = sorted({*found[first], *found[second]})
+            if positions[0] <= max(first.step, second.step):
+                continue
+            steps = {
+                at: Step(
+                    case.steps[at].op,
+                    tuple(both.get(ref, ref) for ref in case.steps[at].sources(at)),
+                )
+                for at in positions
+            }
+            what = f"{tensor_name(case, first)} and {tensor_name(case, second)} are exchanged in "
+            yield Change(f"{what}all {len(positions)} steps that join them with others", "", steps)
 
 
 @more("changed-step")
