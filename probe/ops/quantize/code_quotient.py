@@ -50,18 +50,30 @@ class QuotientOfCodes(Broadcast):
 
     def summary(self, inputs: Arrays) -> str:
         zero = f", plus the zero point {self.zero_point}" if self.zero_point else ""
-        return (
+        _, right = self._shifted(*inputs)
+        far = np.count_nonzero(right > _BITS)
+        words = (
             f"the quotient times multiplier {self.multiplier} / 2^31, shift {self.shift}, rounded "
             f"twice{zero}, clamped to {self.low} … {self.high}"
         )
+        if not far:
+            return words
+        return (
+            f"{words}; {far:,} of {right.size:,} are shifted by {_BITS + 1} bits and more, which C "
+            "leaves undefined"
+        )
 
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _shifted(self, *inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The quotients before they are shifted right, and by how many bits."""
         x, y = (np.rint(array).astype(np.int64) for array in inputs)
         x, y = x * np.where(y < 0, -1, 1), np.clip(np.abs(y), 0, self.most)
         inverse, over = (table[y] for table in self._reciprocals())
         room = self._room(x)
         high = times(times(x << room, inverse), self.multiplier)
-        right = over + room - self.shift
+        return high, over + room - self.shift
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        high, right = self._shifted(*inputs)
         beyond = (high >> (right & _BITS)) + (high >= 0)
         near = np.where(right > _BITS, beyond, rounded_quotient(high, np.clip(right, 0, _BITS)))
         return (np.clip(near + self.zero_point, self.low, self.high),)

@@ -55,6 +55,14 @@ def test_tflm_keeps_the_shape_of_the_file():
     np.testing.assert_array_equal(recompute(steps, case.inputs)[-1][0], ran.outputs[0])
 
 
+def test_a_quotient_says_what_is_shifted_beyond_its_bits():
+    case = drawn("DIV", RNG, 9)[0]
+    (step,) = described(case, "reference", *gave(case, "reference")).steps[2:]
+    words = step.op.summary([array.astype(np.int64) for array in case.inputs])
+    assert words.endswith("of 2,592 are shifted by 32 bits and more, which C leaves undefined")
+    assert "undefined" not in step.op.summary([np.array([100]), np.array([1])])
+
+
 MOVED = {"MAX_POOL_2D", "RESIZE_NEAREST_NEIGHBOR"}
 """The operators that compute nothing of codes: on each machine they do the same."""
 
