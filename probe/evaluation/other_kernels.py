@@ -53,7 +53,7 @@ def given_by(
         return None
     (own, steps), *others = kernels.items()
     healthy = _codes(steps, inputs, ran)
-    if healthy is None or healthy.shape != values.shape:
+    if healthy is None or healthy.shape != values.shape or np.array_equal(healthy, values):
         return None
     found: dict[str, tuple[Step, ...]] = {}
     for whose, other in others:
