@@ -148,7 +148,8 @@ def read_file(
     """All bytes of a file that has no more than ``limit``; raises as ``open_file`` does."""
     with open_file(path, kind, error) as file:
         try:
-            content = file.read(limit + 1)
+            # a buffer of as many bytes is made before any is read
+            content = file.read(min(os.fstat(file.fileno()).st_size, limit) + 1)
         except OSError as found:
             raise error(f"{path} cannot be read: {found.strerror}") from None
     if len(content) > limit:
