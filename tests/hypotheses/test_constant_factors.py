@@ -75,6 +75,7 @@ def test_a_factor_that_is_made_of_a_parameter():
     finding = named(Similar().eval(), "", x, of(Similar(False).eval(), x))
     assert finding.slug == "missing-scale"
     assert finding.claim.startswith("the factor of the matrix product with text / ")
+    assert "is 1; " in finding.claim
     assert finding.claim.endswith("; the block's is 9.97418")
 
 
