@@ -10,6 +10,7 @@ from probe.by_hand.line_pairs import line_pairs
 from probe.description import Ref, Step
 from probe.diagnosis.lines_of_code import lines_of
 from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.attention.heads_and_masks import _MaskedAfterSoftmax, _OverQueries
 from probe.hypotheses.data.preprocessing import boundary_side
 from probe.hypotheses.edits.variants import siblings
 from probe.hypotheses.precision.rounding_modes import FixedPointGrid
@@ -53,6 +54,18 @@ def test_a_scale_is_a_root_and_a_mask_of_booleans_stands_alone():
     assert lines_of(case, other) == ((f"{product}(12)", f"{product}(4)"),)
     unseen = case.edit("", case.changed(0, masks=("drop",)))
     assert lines_of(case, unseen)[0] == ("seen = ~mask", "seen = mask")
+    after = case.edit("", case.with_op(0, _MaskedAfterSoftmax(op)))
+    assert lines_of(case, after) == (
+        (
+            "weights = np.where(seen, softmax(scores, axis=-1), 0)",
+            "weights = softmax(np.where(seen, scores, -np.inf), axis=-1)",
+        ),
+    )
+    free = case_of(Step(ops.Attention(0.5), step.inputs[:3]), inputs=tuple(arrays))
+    over = free.edit("", free.with_op(0, _OverQueries(free.steps[0].op)))
+    assert lines_of(free, over) == (
+        ("weights = softmax(scores, axis=-2)", "weights = softmax(scores, axis=-1)"),
+    )
 
 
 def test_a_line_within_another_keeps_the_last_of_two_reshapes():

@@ -19,20 +19,27 @@ _LETTERS[5] = ("abhqd", "abhkd", "abhqk", "abhke")
 def _attention(
     op: ops.Attention, w: HandWriter, q: Value, k: Value, v: Value, *masks: Value
 ) -> Value | tuple[Value, ...]:
-    return _attended(op, w, (q, k, v), masks)
+    return attended(op, w, (q, k, v), masks)
 
 
 @writes(ops.AdditiveAttention)
 def _additive(
     op: ops.AdditiveAttention, w: HandWriter, q: Value, k: Value, v: Value, *masks: Value
 ) -> Value | tuple[Value, ...]:
-    return _attended(op, w, (w.plain(q), w.plain(k), w.plain(v)), masks)
+    return attended(op, w, (w.plain(q), w.plain(k), w.plain(v)), masks)
 
 
-def _attended(
-    op: ops.Attention, w: HandWriter, given: tuple[Value, Value, Value], masks: tuple[Value, ...]
+def attended(
+    op: ops.Attention,
+    w: HandWriter,
+    heads: tuple[Value, Value, Value],
+    masks: tuple[Value, ...],
+    over: int = -1,
+    hidden_after: bool = False,
 ) -> Value | tuple[Value, ...]:
-    (q, k, v), shape = given, w.shape()
+    """What queries, keys and values make; of an op with a mistake in it with the softmax ``over``
+    another axis, or with what a query may not look at hidden after it."""
+    (q, k, v), shape = heads, w.shape()
     turned = any(value.order is not None for value in (q, k, v))
     if turned and (len({q.rank, k.rank, v.rank, len(shape)}) > 1 or len(shape) not in _LETTERS):
         q, k, v = (w.plain(value) for value in (q, k, v))
@@ -58,10 +65,14 @@ def _attended(
         if kind == "add":
             text = f"{text} + {w.plain(mask).at(PRODUCT)}"
     scores = w.let("scores", Value(text, square))
-    scores = _hidden(op, w, scores, masks, (queries, positions))
+    seen = _seen_by(op, w, masks, (queries, positions))
+    if seen and not hidden_after:
+        scores = _hidden(op, w, scores, seen)
     words = "how much each query looks at each position"
-    share = f"{w.helper('softmax')}({scores.text}, axis=-1)"
-    if op.empty == "zero":
+    share = f"{w.helper('softmax')}({scores.text}, axis={over})"
+    if hidden_after:
+        share = f"np.where({seen}, {share}, 0)"
+    elif op.empty == "zero":
         some = f"np.max({scores.text}, axis=-1, keepdims=True) > -np.inf"
         share = f"np.where({some}, {share}, 0)"
     weights = w.let("weights", Value(share, square), words)
@@ -69,15 +80,15 @@ def _attended(
         lying = v.letters(letters[3])
         out = lying.replace("k", "q")
         made = f'np.einsum("{letters[2]},{lying}->{out}", {weights.text}, {v.text})'
-        attended = w.result(made, ATOM, v.order)
+        found = w.result(made, ATOM, v.order)
     else:
-        attended = w.result(f"{weights.text} @ {v.at(ATOM)}", PRODUCT)
+        found = w.result(f"{weights.text} @ {v.at(ATOM)}", PRODUCT)
     if not op.weights:
-        return attended
-    attended = w.let("attended", attended)
+        return found
+    found = w.let("attended", found)
     if op.weights == "mean":
-        return attended, w.result(f"{weights.text}.mean(axis=-3)", ATOM, None, 1)
-    return attended, weights
+        return found, w.result(f"{weights.text}.mean(axis=-3)", ATOM, None, 1)
+    return found, weights
 
 
 def _bent(op: ops.AdditiveAttention, w: HandWriter, q: Value, k: Value) -> str:
@@ -114,14 +125,10 @@ def _scale(op: ops.Attention, w: HandWriter, features: int) -> str:
     return f" * {number(op.scale)}{gain}"
 
 
-def _hidden(
-    op: ops.Attention,
-    w: HandWriter,
-    scores: Value,
-    masks: tuple[Value, ...],
-    sizes: tuple[int, int],
-) -> Value:
-    """The scores with -inf where a query may not look."""
+def _seen_by(
+    op: ops.Attention, w: HandWriter, masks: tuple[Value, ...], sizes: tuple[int, int]
+) -> str:
+    """The name of what says where a query may look; "" where it is everywhere."""
     first = len(w.computation.steps[w.position].sources(w.position)) - len(masks)
     parts = [
         _seen(w.plain(mask), kind == "keep", given(w, source).dtype.kind == "b")
@@ -138,13 +145,18 @@ def _hidden(
         parts.append(f"{away} < {op.window}")
         comment = "each query with the positions near its own"
     if not parts:
-        return scores
+        return ""
     text = parts[0] if len(parts) == 1 else " & ".join(f"({part})" for part in parts)
     name = w.local("seen")
     w.block([f"{name} = {text}"], comment)
-    masked = f"np.where({name}, {scores.text}, -np.inf)"
+    return name
+
+
+def _hidden(op: ops.Attention, w: HandWriter, scores: Value, seen: str) -> Value:
+    """The scores with -inf where a query may not look."""
+    masked = f"np.where({seen}, {scores.text}, -np.inf)"
     if op.empty in ("mean", "raw"):
-        whole = f"np.broadcast_to({name}, {_shape(scores)})"
+        whole = f"np.broadcast_to({seen}, {_shape(scores)})"
         some = f"{whole}.any(axis=-1, keepdims=True)"
         otherwise = "0" if op.empty == "mean" else scores.text
         masked = f"np.where({some}, {masked}, {otherwise})"

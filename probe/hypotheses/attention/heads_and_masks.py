@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.by_hand.registry import Unwritten, writes
+from probe.by_hand.values import Value
+from probe.by_hand.writers.attention import attended
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
@@ -215,6 +218,15 @@ class _MaskedAfterSoftmax(ops.Op):
         return (weights @ v,)
 
 
+@writes(_MaskedAfterSoftmax)
+def _masked_by_hand(
+    op: _MaskedAfterSoftmax, w: Any, q: Value, k: Value, v: Value, *m: Value
+) -> Any:
+    if "add" in op.op.masks:
+        raise Unwritten("a mask that is added")
+    return attended(op.op, w, (q, k, v), m, hidden_after=True)
+
+
 @more("wrong-axis")
 def softmax_over_queries(case: Case) -> Iterator[Edit]:
     """Attention weights that sum to 1 over the queries, not over the positions."""
@@ -238,6 +250,11 @@ class _OverQueries(ops.Op):
         q, k, v = inputs
         turned = replace(self.op, weights="each").run(k, q, q)[1]
         return (turned.swapaxes(-1, -2) @ v,)
+
+
+@writes(_OverQueries)
+def _over_queries_by_hand(op: _OverQueries, w: Any, q: Value, k: Value, v: Value) -> Any:
+    return attended(op.op, w, (q, k, v), (), over=-2)
 
 
 def _split(case: Case, position: int) -> dict[int, tuple[int, int]] | None:
