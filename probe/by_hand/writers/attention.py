@@ -13,6 +13,8 @@ from probe.by_hand.writers.gather import given
 _LETTERS = {2: ("qd", "kd", "qk", "ke"), 3: ("hqd", "hkd", "hqk", "hke")}
 _LETTERS[4] = ("bhqd", "bhkd", "bhqk", "bhke")
 _LETTERS[5] = ("abhqd", "abhkd", "abhqk", "abhke")
+_SMALLEST = 1e-3
+"""No smaller scale is one over the root of a number of features."""
 
 
 @writes(ops.Attention)
@@ -119,7 +121,7 @@ def _scale(op: ops.Attention, w: HandWriter, features: int) -> str:
         return f" / np.sqrt({features}){gain}"
     if features and op.scale == float(np.float32(1 / math.sqrt(features))):
         return f" * np.float32(1 / np.sqrt({features})){gain}"
-    whole = round(op.scale**-2) if 0 < op.scale < 1 else 0
+    whole = round(op.scale**-2) if _SMALLEST < op.scale < 1 else 0
     if whole > 1 and op.scale in (1 / math.sqrt(whole), whole**-0.5):
         return f" / np.sqrt({whole}){gain}"
     return f" * {number(op.scale)}{gain}"
