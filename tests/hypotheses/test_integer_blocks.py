@@ -88,3 +88,34 @@ def test_numbers_and_ends_of_a_sum(wrong, claim):
     with torch.no_grad():
         values = Gated(**wrong)(torch.from_numpy(a), torch.from_numpy(b)).numpy()
     assert any(found.startswith(claim) for found in said(Gated(), [a, b], values))
+
+
+class Quantised(nn.Module):
+    """A linear layer with a kernel and a ReLU of few bits."""
+
+    def __init__(self, kernel=(-8, 7), steps=4, wraps=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(8, 6)
+        self.kernel, self.steps, self.wraps = kernel, steps, wraps
+
+    def forward(self, x):
+        kernel = torch.clamp(torch.round(self.linear.weight * 32), *self.kernel) / 32
+        y = torch.round(functional.linear(x, kernel, self.linear.bias) * self.steps)
+        y = y.clamp(min=0) % 16 if self.wraps else y.clamp(0, 15)
+        return y / self.steps
+
+
+@pytest.mark.parametrize(
+    ("wrong", "claim"),
+    [
+        ({"kernel": (-4, 3)}, "saturation: "),
+        ({"steps": 8}, "is in steps of 0.125, not 0.25"),
+        ({"wraps": True}, "wrap-around: wrapping around above 15 instead of Clip to 0 .. 15"),
+    ],
+)
+def test_bits_of_a_kernel_and_of_an_activation(wrong, claim):
+    x = 20 * RNG.normal(size=(9, 8)).astype(np.float32)
+    with torch.no_grad():
+        values = Quantised(**wrong)(torch.from_numpy(x)).numpy()
+    assert any(claim in found for found in said(Quantised().eval(), [x], values))

@@ -29,7 +29,8 @@ def alibi_slopes(case: Case) -> Iterator[Edit]:
         slopes = _slopes(x)
         if slopes is None:
             continue
-        for words, others in _formulas(len(slopes)):
+        falling = "in falling order", np.sort(slopes)[::-1]
+        for words, others in (*_formulas(len(slopes)), falling):
             if not np.allclose(others, slopes, rtol=1e-3):
                 factors = np.resize(others / slopes, math.prod(x.shape[:-1]))
                 biases = (x * factors.reshape(*x.shape[:-1], 1)).astype(x.dtype)
@@ -73,6 +74,10 @@ def _formulas(heads: int) -> Iterator[tuple[str, np.ndarray]]:
         yield (
             f"those of {below} heads and odd places of {above}",
             np.r_[_slopes_of(below), odd][:heads],
+        )
+        yield (
+            f"those of {below} heads and the first places of {above}",
+            np.r_[_slopes_of(below), _slopes_of(above)][:heads],
         )
 
 

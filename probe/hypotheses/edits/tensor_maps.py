@@ -262,6 +262,7 @@ def _cast(x: np.ndarray, to: type) -> np.ndarray:
 def whole_numbers() -> Iterator[Map]:
     """What indices and masks may become."""
     yield Map("taken as 1 everywhere", np.ones_like, False)
+    yield Map("taken as 0, 1, 2 and so on", _counted, False)
     for added in (1, -1, 2, -2):
         yield Map(_increased(added), partial(np.add, added), False)
     for modulus in (256, 128, 65536):
@@ -269,6 +270,11 @@ def whole_numbers() -> Iterator[Map]:
         yield Map(words, partial(_modulo, by=modulus), False)
     for bits in (8, 16):
         yield Map(f"wrapped around in int{bits}", partial(_wrapped, half=2 ** (bits - 1)), False)
+
+
+def _counted(x: np.ndarray) -> np.ndarray:
+    """The places along the last axis."""
+    return np.broadcast_to(np.arange(x.shape[-1]), x.shape) if x.ndim else x
 
 
 def _wrapped(x: np.ndarray, half: int) -> np.ndarray:

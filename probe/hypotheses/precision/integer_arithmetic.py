@@ -62,6 +62,10 @@ def _wrapped(case: Case) -> Iterator[Change]:
         step = Step(grid, (x,))
         what = f"wrapping around at the ends instead of a clip to {low:g} .. {high:g}"
         yield Change(what, step_name(case, position), {position: step}, key="wraps")
+        held, new = ops.Clip(low, None), len(case.steps)
+        what = f"wrapping around above {high:g} instead of Clip to {low:g} .. {high:g}"
+        both = {new: Step(held, (x,)), position: Step(grid, (Ref(new),))}
+        yield Change(what, step_name(case, position), both, key="wraps above", of=position)
     for ref, bits in _overflowing(case):
         way = Map(f"wrapped around in int{bits}", partial(_wrap, bits=bits), False)
         yield from mapped(case, ref, way)
@@ -79,6 +83,7 @@ def _clipped(case: Case) -> Iterator[Change]:
         half = (high - low + 1) // 2
         zero = -low - half  # unsigned levels for signed ones, or the reverse
         others = [(low + 1, high), (0.0, high), (low, high - half), (low + zero, high + zero)]
+        others += [(low / 2, high // 2), (2 * low, 2 * high + 1)]  # of a bit less and more
         for ends in others:
             what = f"{step_name(case, position)}: numbers are clipped to {ends[0]:g} .. "
             what += f"{ends[1]:g}, not to {low:g} .. {high:g}"

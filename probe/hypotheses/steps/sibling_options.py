@@ -10,6 +10,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.changes import PARTS, STEPS, Changes
+from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.step_words import joined, step_name
 from probe.hypotheses.registry import more
 from probe.ops.base import Elementwise, Op, Rearrangement
@@ -50,27 +51,23 @@ _SIGNS: dict[type, tuple[type, float]] = {
 
 
 def _numbers_exchanged(case: Case) -> Iterator[Change]:
-    groups: dict[type, list[tuple[Ref, float, float]]] = {}
+    groups: dict[object, list[tuple[Ref, float, float]]] = {}
     for position, op in case.having(*_SIGNS):
         kind, sign = _SIGNS[type(op)]
         for ref in case.steps[position].sources(position)[1:]:
             if ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Constant):
                 value = case.values[ref.step][0]
                 if value.size == 1 and len(users_of(case).get(ref, ())) == 1:
-                    groups.setdefault(kind, []).append((ref, float(value.item()), sign))
-    for group in groups.values():
-        for (former, first, left), (latter, second, right) in islice(
-            combinations(group, 2), _PAIRS
-        ):
+                    group = kind, position in of_parameters(case)
+                    groups.setdefault(group, []).append((ref, float(value.item()), sign))
+    for members in groups.values():
+        for (ref, first, left), (other, second, right) in islice(combinations(members, 2), _PAIRS):
             if left * first != right * second:
                 steps = {
-                    ref.step: Step(ops.Constant(np.full(shape_of(case, ref), number)), ())
-                    for ref, number in (
-                        (former, left * right * second),
-                        (latter, left * right * first),
-                    )
+                    at.step: Step(ops.Constant(np.full(shape_of(case, at), number)), ())
+                    for at, number in ((ref, left * right * second), (other, left * right * first))
                 }
-                names = [step_name(case, users_of(case)[ref][0]) for ref in (former, latter)]
+                names = [step_name(case, users_of(case)[at][0]) for at in (ref, other)]
                 what = f"{left * first:g} and {right * second:g} are exchanged in {joined(names)}"
                 yield Change(what, "", steps)
 

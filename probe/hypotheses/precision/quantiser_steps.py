@@ -1,0 +1,73 @@
+"""Mistakes with the width of a quantiser's steps, where it brings numbers to steps, rounds them and
+brings them back."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.edits.changes import PARTS, Changes
+from probe.hypotheses.edits.step_words import tensor_name
+from probe.hypotheses.registry import more
+from probe.ops.step import Ref, Step
+from probe.trial.case import Case
+from probe.trial.change import Change
+
+__all__: list[str] = []
+
+_ROUNDS = (ops.Round, ops.Floor, ops.Ceil, ops.Trunc)
+_BETWEEN = (*_ROUNDS, ops.Clip, ops.Min, ops.Max, ops.Add, ops.Sub, ops.Cast, ops.Stored)
+"""What lies between the step that brings numbers to steps and the one that brings them back."""
+_WIDER = (2.0, 0.5, 4.0, 0.25)
+
+
+@more("fixed-point")
+def other_steps(case: Case) -> Iterator[Changes]:
+    """Steps of another width at both ends of a quantiser, such as of one fraction bit more."""
+    yield Changes(_other_steps, "fixed-point", PARTS)
+
+
+def _other_steps(case: Case) -> Iterator[Change]:
+    for back, _ in case.having(ops.Mul, ops.Div):
+        size = _number(case, back)
+        there = None if size is None else _brought_there(case, back, size)
+        if size is None or there is None:
+            continue
+        divides = isinstance(case.steps[there].op, ops.Div)
+        for factor in _WIDER:
+            new = len(case.steps)
+            steps = {new: Step(ops.Constant(np.asarray(size * factor)), ())}
+            for at in (there, back):
+                x, *_ = case.steps[at].sources(at)
+                steps[at] = Step(case.steps[at].op, (x, Ref(new)))
+            width, own = (size * factor, size) if divides else (1 / (size * factor), 1 / size)
+            x, *_ = case.steps[there].sources(there)
+            what = f"{tensor_name(case, x)} is in steps of {width:g}, not {own:g}"
+            yield Change(what, "", steps, key=("steps", factor), of=there)
+
+
+def _number(case: Case, position: int) -> float | None:
+    """The one number that a step multiplies or divides by."""
+    sources = case.steps[position].sources(position)
+    if len(sources) != 2:
+        return None
+    value = np.asarray(sources[1].of(case.inputs, case.values))
+    constant = sources[1].step >= 0 and isinstance(case.steps[sources[1].step].op, ops.Constant)
+    if constant and value.size == 1 and value.item() > 0:
+        return float(value.item())
+    return None
+
+
+def _brought_there(case: Case, back: int, size: float) -> int | None:
+    """The step that does with the number what the last one undoes, with a rounding between."""
+    opposite = ops.Div if isinstance(case.steps[back].op, ops.Mul) else ops.Mul
+    ref, rounds = case.steps[back].sources(back)[0], False
+    while ref.step >= 0:
+        op = case.steps[ref.step].op
+        if isinstance(op, opposite) and rounds and _number(case, ref.step) == size:
+            return ref.step
+        if not isinstance(op, _BETWEEN):
+            return None
+        rounds |= isinstance(op, _ROUNDS)
+        ref = case.steps[ref.step].sources(ref.step)[0]
+    return None
