@@ -9,6 +9,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
+from probe.weights_read_back.joined_weights import joined_with
 from probe.weights_read_back.orders import blocks_in_turn, rolled_by, turned
 
 __all__ = [
@@ -52,11 +53,13 @@ def relation(
     used: np.ndarray,
     centred: Callable[[np.ndarray], np.ndarray] = lambda array: array,
     others: Others = dict,
+    held: Others = dict,
 ) -> Relation | None:
     """What was done to the weight ``name``, which should be ``have``; None where nothing was.
 
     The arrays are in the framework's layout. ``centred`` leaves out of one what is not known of
-    ``used``; ``others`` gives the parameters of the model's other layers.
+    ``used``; ``others`` gives the parameters of the model's other layers, ``held`` what the layer
+    holds and computes from its parameters in the same shape.
     """
     have, used = have.astype(np.float64), used.astype(np.float64)
     off, largest = np.abs(used - have), max(np.abs(have).max(initial=0.0), 1e-30)
@@ -76,7 +79,8 @@ def relation(
         told = [_entry(name, place, have[place], used[place]) for place in places]
         return Relation("; ".join([*told, beside] if little else told), short=not little)
     maps = chain(_zeros(name, have, used, changed), _maps(name, have, used, centred, others))
-    if words := next(maps, ""):
+    joined = joined_with(name, have, used, centred, held())
+    if words := next(chain(maps, joined), ""):
         return Relation(words)
     mine, theirs = centred(have), centred(used)
     apart = _rms(theirs - mine) / max(_rms(mine), 1e-30)
@@ -91,7 +95,8 @@ def relation(
             "such as of another epoch"
         )
     else:
-        words = "are unlike the layer's: the weights of another layer or model"
+        words = "are unlike the layer's: the weights of another layer or model, or something else "
+        words += "is computed there"
     return Relation(f"{where} {words}", short=False)
 
 

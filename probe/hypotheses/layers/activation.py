@@ -8,6 +8,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.edits.activations import COMMON
 from probe.hypotheses.edits.op_words import op_words
+from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Elementwise, Op
 from probe.ops.quantize.qkeras_bits import Quantizer
@@ -198,16 +199,25 @@ def other_activation(case: Case) -> Iterator[Edit]:
     for position, op in _activations(case):
         if isinstance(op, _GRIDS):
             continue  # no activation, of which one may give the same few whole numbers
-        shape = case.values[position][0].shape
+        shape, lost = case.values[position][0].shape, False
         for name, other in COMMON:
             if isinstance(other, _ALONG) and shape[other.axis : other.axis + 1 or None] == (1,):
                 continue  # 1 everywhere: no activation that anybody takes
-            if type(other) is not type(op):
+            if type(other) is type(op):
+                continue
+            nothing = not np.any(other.run(case.input_of(position))[0])
+            claim = f"{name} instead of {op_words(op)}"
+            if nothing:
+                claim = (
+                    f"the output of {step_name(case, position)} is 0 everywhere, as {name} gives"
+                )
+            if not (nothing and lost):
                 yield case.edit(
-                    f"{name} instead of {op_words(op)}",
+                    claim,
                     case.with_op(position, other),
                     do=f"apply {op_words(op)}",
                 )
+            lost = lost or nothing
         if isinstance(op, Quantizer):
             yield case.edit(
                 f"ReLU instead of {op_words(op)}",

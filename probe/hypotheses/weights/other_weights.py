@@ -9,7 +9,7 @@ import numpy as np
 from probe import ops
 from probe.errors import absorbed
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.edits.step_words import place_name, step_name
+from probe.hypotheses.edits.step_words import place_name, step_name, tensor_name
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref
 from probe.trial.case import Case, once, users_of
@@ -153,7 +153,12 @@ def _edit(case: Case, solved: Solved) -> Edit:
     """The layer with weights that were solved for, and how they differ from its own in words."""
     relations = [
         relation(
-            name, case.weights[name].effective, array, partial(solved.centred, name), case.others
+            name,
+            case.weights[name].effective,
+            array,
+            partial(solved.centred, name),
+            case.others,
+            partial(_beside, case, name),
         )
         for name, array in solved.arrays.items()
     ]
@@ -167,6 +172,29 @@ def _edit(case: Case, solved: Solved) -> Edit:
         main="tied-head" if any(is_a_table(relation.words) for relation in told) else "",
         short=len(told) == 1 and told[0].short,
     )
+
+
+def _beside(case: Case, name: str) -> dict[str, np.ndarray]:
+    """What the layer holds and computes in the shape of a parameter, and the first and last slice
+    of what has one axis more."""
+    shape = case.weights[name].effective.shape
+    found = {
+        other: weight.effective.astype(np.float64)
+        for other, weight in case.weights.items()
+        if other != name and weight.effective.shape == shape
+    }
+    for position, (array, *several) in enumerate(case.values[:-1]):
+        if array.dtype.kind != "f" or several or array.ndim not in (len(shape), len(shape) + 1):
+            continue
+        words = tensor_name(case, Ref(position))
+        if array.shape == shape:
+            found.setdefault(words, array)
+        for axis in range(array.ndim if array.ndim > len(shape) else 0):
+            if array.shape[:axis] + array.shape[axis + 1 :] == shape:
+                for at, which in ((0, "first"), (-1, "last")):
+                    part = np.take(array, at, axis)
+                    found.setdefault(f"the {which} slice along axis {axis} of {words}", part)
+    return found
 
 
 def more_samples(case: Case) -> str:
