@@ -96,8 +96,12 @@ _ROUNDINGS = {
     ("FULLY_CONNECTED", "int16"): _row("reduced", "single", "single"),
     ("TRANSPOSE_CONV", "int16"): _row("reduced", "reduced", "reduced"),
     ("MUL", "int16"): _row("double", "double", "double"),
-    ("MEAN", "int8"): _row("double", "double", "double"),
-    ("MEAN of height and width", "int8"): _row("double", "double", "up"),
+    ("MEAN", "int8"): _row("double", "double", "double", "float32"),
+    ("MEAN of height and width", "int8"): _row("double", "double", "up", "float32"),
+    ("MEAN", "uint8"): _row("", "double", "double", "float32"),
+    ("MEAN of height and width", "uint8"): _row("", "double", "up", "float32"),
+    ("MEAN", "int16"): _row("double", "double", "double"),
+    ("MEAN of height and width", "int16"): _row("double", "double", "double"),
     ("SUM", "int8"): _row("double", "", "float32", "float32"),
     ("SUM", "uint8"): _row("", "double", "float32", "float32"),
     ("SUM", "int16"): _row("double", "", "float32"),
@@ -130,6 +134,7 @@ _BLOCKS = {
     ("DEPTHWISE_CONV_2D", "int8"): 8,
     ("TRANSPOSE_CONV", "int8"): 8,
     ("MEAN of height and width", "int8"): 16,
+    ("MEAN of height and width", "uint8"): 16,
 }
 
 

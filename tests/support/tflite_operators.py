@@ -48,6 +48,11 @@ def _all(*calls: Callable[[Draws], DrawnFile]) -> Draw:
 _SIGMOID, _TANH, _WIDE = (1 / 256, -128), (1 / 128, 0), (1 / 32768, 0)
 _SOFTMAX, _LEAKY = ("SoftmaxOptions", {"beta": 1.0}), ("LeakyReluOptions", {"alpha": 0.3})
 _OF_EVERY_TYPE = {
+    "MEAN": _all(
+        lambda draws: mean_or_sum(draws, "MEAN", (1, 2), True),
+        lambda draws: mean_or_sum(draws, "MEAN", (1, 2), False),
+        lambda draws: mean_or_sum(draws, "MEAN", (3,), True),
+    ),
     "SUM": _all(
         lambda draws: mean_or_sum(draws, "SUM", (1, 2), True),
         lambda draws: mean_or_sum(draws.in_powers, "SUM", (3,), False),
@@ -81,14 +86,6 @@ OPERATORS: Mapping[str, tuple[str, Draw]] = {
     "MUL": ("int8", _all(lambda draws: of_two(draws, "MUL"))),
     "AVERAGE_POOL_2D": ("int8", _all(lambda draws: pool(draws, "AVERAGE_POOL_2D"))),
     "MAX_POOL_2D": ("int8", _all(lambda draws: pool(draws, "MAX_POOL_2D"))),
-    "MEAN": (
-        "int8",
-        _all(
-            lambda draws: mean_or_sum(draws, "MEAN", (1, 2), True),
-            lambda draws: mean_or_sum(draws, "MEAN", (1, 2), False),
-            lambda draws: mean_or_sum(draws, "MEAN", (3,), True),
-        ),
-    ),
     "LOGISTIC": ("int8", _all(lambda draws: unary(draws, "LOGISTIC", None, _SIGMOID))),
     "TANH": ("int8", _all(lambda draws: unary(draws, "TANH", None, _TANH))),
     **{

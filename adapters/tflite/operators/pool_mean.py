@@ -111,8 +111,6 @@ def _reduced_codes(build: OperatorBuilder, x: Operand, over: tuple[int, ...]) ->
     """The sum of the codes less the zero point, with their count in the multiplier."""
     count = math.prod(x.shape[axis] for axis in over)
     keep, mean = bool(build.get("keepDims", False)), build.node.operator == "MEAN"
-    if mean and build.kernel.family == "xnnpack" and x.dtype == "int8":
-        return _summed_in_float32(build, x, over, count)
     if not mean and build.kernel.family == "reference" and x.dtype != "uint8":
         raise Undescribed(
             f"LiteRT's reference kernel of SUM leaves the memory of {x.dtype} codes as it was"
