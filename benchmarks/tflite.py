@@ -122,7 +122,7 @@ def main() -> None:
         f"Written by `python benchmarks/tflite.py`: "
         f"{machine('ai-edge-litert', 'tflite-micro', 'onnxruntime', 'numpy')}, "
         f"{os.uname().machine}. In each cell the rounding, and how many of the values differ from "
-        "the engine's.",
+        "the engine's; – where it has no such kernel, or one that leaves its results as they are.",
         "",
         *table(int(numbers[0]) if numbers else 20),
     ]
