@@ -78,7 +78,8 @@ class Runs:
         job = Job(self.engine, pieces, feeds, instead=instead, each=True)
         values = self._values(job, feeds)
         reasons = {
-            nodes[number].index: f"{self.engine} does not run it: {why}"
+            nodes[number].index: f"{self.engine} does not run it: {why.rstrip('.')}; --engine "
+            "(engine=) chooses another"
             for number, why in values.refused.items()
         }
         return replace(values, refused=reasons)

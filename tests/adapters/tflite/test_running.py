@@ -125,7 +125,7 @@ def test_what_an_engine_refuses_runs_operator_by_operator(tmp_path):
     first, *others = probe.sweep(probe.open_model(path, engine="reference"))
     assert [report.verdict for report in others] == ["agree"] * 4
     assert first.verdict == "unchecked" and "reference does not run it: " in first.sentence
-    assert "TILE" in first.sentence
+    assert "TILE" in first.sentence and "; --engine (engine=) chooses another" in first.sentence
     assert {report.verdict for report in probe.sweep(path)} == {"agree"}
 
 
