@@ -1,6 +1,6 @@
 """The weights of a file that nodes compute from constants alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -9,7 +9,9 @@ from probe.description import Grid, Weight
 from .dataflow import Dataflow, short
 from .schema import DTYPES, OMITTED, TfliteNode, TfliteTensor, bits_of
 
-__all__ = ["dequantised", "worked_out"]
+__all__ = ["dequantised", "otherwise_dequantised", "worked_out"]
+
+_NEAR = 1e-5
 
 
 def worked_out(
@@ -38,6 +40,28 @@ def _computed(flow: Dataflow, at: int, values: Mapping[int, np.ndarray]) -> Weig
         return None
     name = short(flow.tensors[at].name)
     return Weight(name, None, values[at], ("computed by the model from constants",))
+
+
+def otherwise_dequantised(
+    flow: Dataflow, node: TfliteNode, values: Mapping[int, np.ndarray]
+) -> Iterator[str]:
+    """Says of which weights the engine has made other numbers than they stand for."""
+    for at in node.inputs:
+        maker, given = flow.makers.get(at), values.get(at)
+        if maker is None or maker.operator != "DEQUANTIZE" or given is None:
+            continue
+        tensor = flow.tensors[maker.inputs[0]]
+        if tensor.constant is None:
+            continue
+        right = dequantised(tensor, tensor.constant).effective
+        if right.shape != given.shape:
+            continue
+        off = float(np.abs(given - right).max(initial=0.0))
+        if off > _NEAR * float(np.abs(right).max(initial=0.0)):
+            yield (
+                f"its weight {short(tensor.name)} is not what the engine computes with: its "
+                f"DEQUANTIZE gives other numbers, by up to {off:.3g}"
+            )
 
 
 def dequantised(tensor: TfliteTensor, stored: np.ndarray) -> Weight:

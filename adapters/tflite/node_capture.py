@@ -14,7 +14,7 @@ from .arithmetic import EngineKernel
 from .control_flow import inlined
 from .dataflow import CONTROL, Dataflow, short
 from .describe import describe_node
-from .effective import worked_out
+from .effective import otherwise_dequantised, worked_out
 from .engines import machine
 from .runs import Runs, Values
 from .schema import TfliteNode, TfliteTensor, bits_of
@@ -128,8 +128,11 @@ def _kernel(runs: Runs, node: TfliteNode, values: Values) -> tuple[str, ...]:
 
 
 def _notes(flow: Dataflow, node: TfliteNode, values: Values) -> tuple[str, ...]:
-    """What it takes of a state, and what becomes of that."""
-    notes = []
+    """What it takes of a state, and what becomes of that; weights that the engine reads in another
+    way."""
+    notes: list[str] = []
+    if not values.delegated_to(node):  # which takes the stored ones
+        notes += otherwise_dequantised(flow, node, values.arrays)
     for at in dict.fromkeys(node.inputs):
         before, after = values.before.get(at), values.arrays.get(at)
         maker = flow.makers.get(at)
