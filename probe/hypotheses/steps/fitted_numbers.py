@@ -42,7 +42,8 @@ class _Number:
 
 @more("changed-step")
 def fitted_number(case: Case) -> Iterator[Edit]:
-    """A number that is no usual one: a constant, a factor, or something added."""
+    """A number that is no usual one: a constant, a factor, or something added; of several that
+    give the values, those of few digits first."""
     if case.comparable:
         differing = case.pick(case.healthy != case.observed)
     else:
@@ -50,13 +51,19 @@ def fitted_number(case: Case) -> Iterator[Edit]:
     if differing.sum() < _FEWEST:
         return
     whole = decomposed(case)
-    flow = flow_of(whole)
+    flow, longer = flow_of(whole), []
     for number in (*_constants(flow.case), *_fields(flow.case), *_tensors(flow.case)):
         if not case.budget.spend(CANDIDATE):
-            return
+            break
         found = _fitted(flow, number)
-        if found is not None:
-            yield replace(whole.edit_of(number.change(found), number.slug), fitted=1)
+        if found is None:
+            continue
+        edit = replace(whole.edit_of(number.change(found), number.slug), fitted=1)
+        if found == float(f"{found:.2g}"):
+            yield edit
+        else:
+            longer.append(edit)
+    yield from longer
 
 
 def _constants(case: Case) -> Iterator[_Number]:
@@ -142,8 +149,9 @@ def _fitted(flow: Flow, number: _Number) -> float | None:
         y = flow.predicted(number.change(at))
     if y is None or at == number.have:
         return None
-    whole = float(round(at))
-    at = whole if abs(at - whole) <= 1e-5 * abs(whole) else at
+    at = next(
+        (near for near in (round(at), float(f"{at:.2g}")) if abs(at - near) <= 1e-5 * abs(near)), at
+    )
     if not flow.look.anything or not flow.case.budget.spend(CHANGE):
         return None
     tried = flow.tried(number.change(at))

@@ -53,16 +53,16 @@ def symmetric_window():
     return otherwise(Frames, draw(3, 64, seed=1), periodic=False)
 
 
-@plant("other-table", "Sinusoidal time step")
+@plant("changed-step", "Sinusoidal time step")
 def one_frequency_less():
     return otherwise(Timestep, 300 * abs(draw(5)), count=7)
 
 
-@plant("other-table", "Axial rotation")
+@plant("swapped-inputs", "Axial rotation")
 def axes_exchanged():
     return otherwise(AxialRotation, draw(2, 9, 8), row_first=True)
 
 
-@plant("other-table", "Axial rotation")
+@plant("changed-step", "Axial rotation")
 def larger_base():
-    return otherwise(AxialRotation, draw(2, 9, 8), base=10000.0)
+    return otherwise(AxialRotation, draw(2, 9, 8), base=1000.0)
