@@ -693,7 +693,7 @@ def test_an_op_within_an_op_is_replaced_only_where_any_op_will_do():
 def test_of_numbers_that_give_the_same_that_of_few_digits_is_named():
     """The base of the frequencies, and no exponent that gives them by the layer's own base."""
 
-    class Turned(nn.Module):
+    class Frequencies(nn.Module):
         def __init__(self, base=100.0):
             super().__init__()
             self.dense, self.base = nn.Linear(6, 6), base
@@ -701,9 +701,9 @@ def test_of_numbers_that_give_the_same_that_of_few_digits_is_named():
         def forward(self, x):
             return self.dense(x) * (self.base ** (-torch.arange(6.0) / 6)).cos()
 
-    m, x = varied(Turned()), drawn(4, 6)
-    other = Turned(1000.0).eval()
+    m, x = varied(Frequencies()), drawn(4, 6)
+    other = Frequencies(300.0).eval()
     other.load_state_dict(m.state_dict())
     with torch.no_grad():
         y = other(torch.tensor(x)).numpy()
-    assert "1000 is taken instead of 100" in probe.check(m, "", x, expected=y).findings[0].claim
+    assert "300 is taken instead of 100" in probe.check(m, "", x, expected=y).findings[0].claim

@@ -205,7 +205,9 @@ def other_activation(case: Case) -> Iterator[Edit]:
                 continue  # 1 everywhere: no activation that anybody takes
             if type(other) is type(op):
                 continue
-            nothing = not np.any(other.run(case.input_of(position))[0])
+            nothing = isinstance(other, Elementwise) and not np.any(
+                other.run(case.input_of(position))[0]
+            )
             claim = f"{name} instead of {op_words(op)}"
             if nothing:
                 claim = (
