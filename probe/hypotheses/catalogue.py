@@ -85,7 +85,7 @@ from probe.hypotheses.steps import (
     single_changes,
     tensors_of_blocks,
 )
-from probe.hypotheses.weights import other_weights, quantised_weights
+from probe.hypotheses.weights import normed_weights, other_weights, quantised_weights
 
 __all__ = [
     "ANY_STEP",
@@ -129,6 +129,7 @@ COMMON = (
     resize,
     channel_order,
     normalization,
+    normed_weights,
     preprocessing,
     wrong_input,
     float8,
