@@ -48,9 +48,16 @@ def _activations(case: Case) -> Iterator[Change]:
             x = Ref(new)
         made = tensor_name(case, Ref(last))
         for name, op in COMMON:
+            if isinstance(op, ops.Softmax | ops.LogSoftmax) and _is_single(case, last, op.axis):
+                continue  # 1 everywhere
             what = f"{name} of {tensor_name(case, chain.first)} instead of {made}"
             key = ("instead", chain.length, name)
             yield Change(what, "", {**moved, last: Step(op, (x,))}, key=key, of=last)
+
+
+def _is_single(case: Case, position: int, axis: int) -> bool:
+    """Whether what a step gives has one place along an axis."""
+    return shape_of(case, Ref(position))[axis : axis + 1 or None] in ((), (1,))
 
 
 def _made_of_one(case: Case, last: int) -> _Chain | None:
