@@ -136,7 +136,9 @@ def _pass_of(
     bound = bind(model, x, shape, seed)
     graph, outputs, own = run.recorded(bound.model, bound.arrays)
     names = input_names(bound.model, len(bound.arrays))
-    return ModelPass(normalized(graph), bound.arrays, outputs, bound.how, names, replacing=own)
+    return ModelPass(
+        normalized(graph, run.reference), bound.arrays, outputs, bound.how, names, replacing=own
+    )
 
 
 def _pass_of_b(
@@ -190,7 +192,9 @@ def _run(b: BInputs, a: ModelPass, run: SideRun) -> ModelPass:
     if not quantizes(a.graph):
         graph = take_integers_away(graph)
     names = input_names(b.model, len(b.arrays))
-    return ModelPass(normalized(graph), b.arrays, outputs, a.how, names, b.pairs, b.words, own)
+    return ModelPass(
+        normalized(graph, True), b.arrays, outputs, a.how, names, b.pairs, b.words, own
+    )
 
 
 def of_integers(passes: ComparedPasses) -> str:

@@ -3,6 +3,7 @@ with a constant matrix is a layer."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,8 +30,10 @@ __all__ = ["is_constant", "normalized", "values_in"]
 _BIASED = (MatMul, Conv, ConvTranspose)
 
 
-def normalized(graph: ModelGraph) -> ModelGraph:
-    """The same passes with products and their biases as one node each."""
+def normalized(graph: ModelGraph, reordered: bool = False) -> ModelGraph:
+    """The same passes with products and their biases as one node each; where ``reordered``, those
+    too whose axes come in another order between the two. What the product gives is then no tensor
+    any more."""
     gone: set[GraphNode] = set()
     for node in graph.nodes:
         _take_matrix(node, gone)
@@ -40,7 +43,8 @@ def normalized(graph: ModelGraph) -> ModelGraph:
     for node in graph.nodes:
         if node not in gone and (biased := _bias_of(node)) is not None:
             product, op, between = biased
-            _join(product, node, op, between, gone)
+            if reordered or not any(isinstance(step.op, Transpose) for step in between):
+                _join(product, node, op, between, gone)
     graph.nodes = [node for node in graph.nodes if node not in gone]
     return graph.numbered()
 
@@ -113,8 +117,8 @@ def _take_table(node: GraphNode, gone: set[GraphNode]) -> None:
 
 
 def _bias_of(node: GraphNode) -> tuple[GraphNode, Op, list[GraphNode]] | None:
-    """The product that a node adds nothing but a bias to, the op that does both, and the reshapes
-    between the two, which leave the channels where they are."""
+    """The product that a node adds nothing but a bias to, the op that does both, and what lies
+    between the two: reshapes, which leave the channels where they are, or another order of axes."""
     if isinstance(node.op, AddConstant):
         source, bias = node.inputs[0], node.op.value
     elif isinstance(node.op, Add) and len(node.inputs) == 2:
@@ -132,7 +136,7 @@ def _bias_of(node: GraphNode) -> tuple[GraphNode, Op, list[GraphNode]] | None:
     else:
         return None
     between: list[GraphNode] = []
-    while (before := source.node) is not None and _only_reshaped(source, before):
+    while (before := source.node) is not None and before.layout and len(source.consumers) == 1:
         between.insert(0, before)
         source = before.inputs[0]
     product = source.node
@@ -145,25 +149,31 @@ def _bias_of(node: GraphNode) -> tuple[GraphNode, Op, list[GraphNode]] | None:
     ):
         return None
     width, axis = _channels(product.op)
-    shape = bias.value.shape
-    shapes = [source.value.shape, *(step.outputs[0].value.shape for step in between)]
-    rank, kept = len(shapes[-1]), slice(2)  # the channels, and the batch before them
-    if axis == -1:
-        rank, kept = 1, slice(-1, None)
-    if any(other[kept] != shapes[0][kept] for other in shapes):
-        return None
-    lined = (1,) * (rank - len(shape)) + shape
-    wanted = tuple(width if k == axis % rank else 1 for k in range(rank))
-    if lined != wanted:
+    shape, wanted = bias.value.shape, _shape_of_bias(product, between, width, axis)
+    if wanted is None or (1,) * (len(wanted) - len(shape)) + shape != wanted:
         return None
     if shape != (width,):
         bias = replace(bias, shape=(width,))
     return product, replace(product.op, bias=bias), between
 
 
-def _only_reshaped(tensor: Tensor, by: GraphNode) -> bool:
-    """Whether a tensor is another in another shape alone, and is read once."""
-    return by.layout and not isinstance(by.op, Transpose) and len(tensor.consumers) == 1
+def _shape_of_bias(
+    product: GraphNode, between: Sequence[GraphNode], width: int, axis: int
+) -> tuple[int, ...] | None:
+    """What a bias of a product's channels has behind some steps; None where these mix them."""
+    shapes = [step.outputs[0].value.shape for step in (product, *between)]
+    orders = [step.op.perm for step in between if isinstance(step.op, Transpose)]
+    if orders and len(orders) < len(between):
+        return None
+    place = axis % len(shapes[0])
+    for order in orders:
+        place = order.index(place)
+    rank, kept = len(shapes[-1]), slice(2)  # the channels, and the batch before them
+    if axis == -1 and not orders:
+        rank, kept, place = 1, slice(-1, None), 0
+    if not orders and any(other[kept] != shapes[0][kept] for other in shapes):
+        return None
+    return tuple(width if k == place else 1 for k in range(rank))
 
 
 def _channels(op: Op) -> tuple[int, int]:
@@ -187,9 +197,13 @@ def _join(
 ) -> None:
     product.op = op
     line = [product, *between]
-    for node in line[:-1]:  # now with the bias
-        (tensor,) = node.outputs
-        tensor.recorded = adding.outputs[0].value.reshape(tensor.value.shape)
+    value = adding.outputs[0].value
+    for before, step in reversed([*pairwise(line)]):  # now with the bias
+        (tensor,) = before.outputs
+        if isinstance(step.op, Transpose):
+            value = value.transpose(np.argsort(step.op.perm))
+        tensor.recorded = value = value.reshape(tensor.value.shape)
+        tensor.name = adding.outputs[0].name
     line[-1].outputs = adding.outputs
     for tensor in line[-1].outputs:
         tensor.node = line[-1]

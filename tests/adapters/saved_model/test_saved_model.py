@@ -15,6 +15,7 @@ import tensorflow as tf
 from own_seed import RNG
 from probe.adapters.saved_model import allow_list
 from probe.adapters.saved_model.processes import start_forking
+from repository import EXAMPLES
 
 import probe
 from probe.errors import BadInput, CannotOpen, NotTrusted, UnknownLayer
@@ -192,3 +193,14 @@ def test_keras_against_its_export_and_onnx(tmp_path):
     called = tf.function(function, input_signature=given)
     tf2onnx.convert.from_function(called, given, output_path=str(tmp_path / "net.onnx"))
     assert probe.compare(export, tmp_path / "net.onnx", x).verdict == "agree"
+
+
+def test_an_export_against_tflite(tmp_path):
+    """Whose convolutions have the bias that is an operation of its own in the export."""
+    keras = pytest.importorskip("keras")
+    pytest.importorskip("ai_edge_litert")
+    keras.models.load_model(EXAMPLES / "digits.keras").export(tmp_path / "digits", verbose=False)
+    export, x = probe.open_model(tmp_path / "digits"), np.load(EXAMPLES / "digits.npy")
+    for kind in ("float", "int8"):
+        comparison = probe.compare(export, EXAMPLES / f"digits_{kind}.tflite", x)
+        assert comparison.verdict == "agree", str(comparison)
