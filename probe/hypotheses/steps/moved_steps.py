@@ -121,7 +121,9 @@ def _joined(case: Case, start: int, users: Mapping[Ref, list[int]]) -> int | Non
     """The step in which all that is made of what a step gives comes together again, in its shape;
     None where it does not soon."""
     reached, last = {start}, max(users.get(Ref(start), [0]))
-    for at in range(start + 1, min(start + _REGION, len(case.steps))):
+    for at in range(start + 1, len(case.steps)):
+        if len(reached) > _REGION or at > last:
+            return None
         if reached.isdisjoint(ref.step for ref in case.steps[at].sources(at)):
             continue
         if at == last and shape_of(case, Ref(at)) == shape_of(case, Ref(start)):
