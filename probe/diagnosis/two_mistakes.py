@@ -32,6 +32,8 @@ left of it, as a share of the largest difference; and of its own, where little i
 the difference."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
 """How many mistakes are tried together with every other one."""
+_LATE = 6
+"""Beside how many of those that are tried last others of these are."""
 
 
 def second_mistakes(scored: Sequence[Scored], search: MistakeSearch, last: bool) -> list[Scored]:
@@ -69,12 +71,13 @@ def second_mistakes(scored: Sequence[Scored], search: MistakeSearch, last: bool)
     if found:
         return found
     partners = list(dict.fromkeys(second for _, second in sums))[:_FIRSTS]
-    return _beside(_firsts(search.misses, search, some), search, named) or _beside(
+    late = _firsts(search.misses, search, some)
+    return (
+        _beside(late, search, named)
         # A mistake that took the layer apart leaves a hypothesis nothing to find; beside the other
         # one it is found again.
-        [*partners, *near],
-        search,
-        of_the_last,
+        or _beside([*partners, *near], search, of_the_last)
+        or _beside(late[:_LATE], search, of_the_last)
     )
 
 
