@@ -154,6 +154,7 @@ ANY_STEP = (
     data_flow,
     exchanged_steps,
     running_sums,
+    packed_parts,
     changed_steps,
     moved_steps,
     tensors_of_blocks,
@@ -170,7 +171,6 @@ WRITTEN_OUT = (changes_in_loops,)
 OF_PATTERNS = (
     sibling_options,
     chains,
-    packed_parts,
     overwritten_buffers,
     computed_tables,
     scaled_rotation,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from planting import draw, nn
+from planting import F, draw, nn, otherwise
 
 import probe
 
@@ -55,3 +55,26 @@ def test_a_right_port_has_no_cause(model):
     report = probe.check(model, "", X, expected=ported(model, X, "qkv"))
     assert report.ok
     assert not report.findings
+
+
+class Gated(nn.Module):
+    def __init__(self, swapped: bool = False) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 8), nn.Linear(4, 10)
+        self.swapped = swapped
+
+    def gated(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = x.chunk(2, -1)
+        return b * a.sigmoid() if self.swapped else F.glu(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gated(self.second(self.gated(self.first(x))))
+
+
+def test_the_half_that_gates_is_one_cause_of_all_units():
+    model, x, wrong, _ = otherwise(Gated, draw(3, 5, 6), swapped=True)
+    report = probe.check(model, "", x, expected=wrong)
+    assert report.findings, report
+    first = report.findings[0]
+    assert (first.slug, first.also) == ("packed-order", ()), report
+    assert "gates the second" in first.claim

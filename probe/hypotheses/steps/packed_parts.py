@@ -43,6 +43,28 @@ def parts_reordered(case: Case) -> Iterator[Change]:
                 yield _reordered(case, source, axis, found, order)
 
 
+@more("packed-order")
+def gates_in_the_other_half(case: Case) -> Iterator[Changes]:
+    """The half that gates taken for the one that is gated, in all gated units alike."""
+    yield Changes(_halves_exchanged, "packed-order", STEPS)
+
+
+def _halves_exchanged(case: Case) -> Iterator[Change]:
+    for position, op in case.having(ops.Glu):
+        (source,) = case.steps[position].sources(position)
+        shape, new = shape_of(case, source), len(case.steps)
+        axis = op.axis % len(shape)
+        half = shape[axis] // 2
+        steps = {position: Step(op, (Ref(new + 2),))}
+        for at, (start, stop) in enumerate(((half, 2 * half), (0, half)), new):
+            starts = tuple(start if k == axis else 0 for k in range(len(shape)))
+            stops = tuple(stop if k == axis else size for k, size in enumerate(shape))
+            steps[at] = Step(ops.Slice(starts, stops), (source,))
+        steps[new + 2] = Step(ops.Concat(axis), (Ref(new), Ref(new + 1)))
+        what = f"the first half of {tensor_name(case, source)} gates the second, not the other way "
+        yield Change(f"{what}round", "", steps, key=("gate", "halves"), of=position)
+
+
 def _held(case: Case, ref: Ref) -> object:
     """The tensor; of a parameter, which each step may take anew, the name."""
     op = case.steps[ref.step].op if ref.step >= 0 else None
