@@ -78,6 +78,8 @@ Role = Callable[[Case, int], Iterator[tuple[str, str]]]
 def _mask(case: Case, position: int) -> Iterator[tuple[str, str]]:
     """A mask, which is added to the scores before a softmax, or chooses among them."""
     op = case.steps[position].op
+    if isinstance(op, ops.And | ops.Or) and _before_softmax(case, position):
+        yield "mask", "apply all parts of the mask"
     if not isinstance(op, ops.Add | ops.Where | Masked) or not _before_softmax(case, position):
         return
     for ref in case.steps[position].sources(position):
@@ -121,7 +123,7 @@ def _before_softmax(case: Case, position: int) -> bool:
             for index in range(len(case.values[at]))
             for user in users_of(case).get(Ref(at, index), ())
         }
-        if any(isinstance(case.steps[at].op, ops.Softmax) for at in line):
+        if any(isinstance(case.steps[at].op, ops.Softmax | ops.Attention) for at in line):
             return True
     return False
 

@@ -62,7 +62,9 @@ def _scales(case: Case, proportion: Proportion) -> Iterator[Edit]:
     written wrongly more often than a weight is."""
     for position, op in case.having(ops.Attention):
         words = f"the scale of {step_name(case, position)} is"
-        yield _rescaled(case, position, words, float(op.scale), proportion.factor, "scale")
+        or_both = f", or query or key are {proportion.factor:.6g} x the layer's"
+        scale, factor = float(op.scale), proportion.factor
+        yield _rescaled(case, position, words, scale, factor, "scale", or_both)
     for position, constant in case.having(ops.Constant):
         users = users_of(case).get(Ref(position), ())
         kinds = {type(case.steps[user].op) for user in users}
@@ -78,8 +80,15 @@ _FACTORS = ({ops.Mul}, {ops.Div})
 
 
 def _rescaled(
-    case: Case, position: int, words: str, number: float, factor: float, name: str
+    case: Case,
+    position: int,
+    words: str,
+    number: float,
+    factor: float,
+    name: str,
+    or_both: str = "",
 ) -> Edit:
+    """``or_both``: what else has the same effect, which is told of a number that is no root."""
     other = number * factor
     root = next((n for n in range(2, _ROOTS) if abs(other**2 * n - 1) < _SAME), 0)
     said = f" (1 / sqrt({root}))" if root else ""
@@ -88,7 +97,7 @@ def _rescaled(
     op: Any = case.steps[position].op
     value = np.full_like(op.value, other) if isinstance(op, ops.Constant) else other
     return case.edit(
-        f"{words} {other:.6g}{said} instead of {number:.6g}",
+        f"{words} {other:.6g}{said} instead of {number:.6g}{'' if said else or_both}",
         case.changed(position, **{name: value}),
         do="multiply by the layer's factor",
         fitted=1,
