@@ -16,6 +16,7 @@ __all__ = ["as_text", "numbers_of", "parameters_of"]
 
 _INTERNAL = {
     "may_use_lossy_algorithm",
+    "table_errors",
     "straight_through",
     "keeps_nan",
     "words",

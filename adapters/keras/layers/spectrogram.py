@@ -1,6 +1,8 @@
 """Keras' spectrograms: the discrete Fourier transform of windows of a signal as a convolution with
 cosines and sines."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,19 +14,38 @@ from probe.errors import Undescribed
 from ..describe.call import KerasCall
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
-from ..describe.windows import Kernel, SlidingWindow, convolved, padding_pairs
+from ..describe.windows import SlidingWindow, padding_pairs
 
+_UNIT = 2.0**-24
+"""What rounding to float32 changes at most, relatively."""
 _COMPUTED = "computed by the layer, not stored"
 
 
 def _framed(
-    build: OpBuilder, x: Ref, kernel: Weight, step: int, pads: tuple[int, int] = (0, 0)
+    build: OpBuilder,
+    x: Ref,
+    kernel: Weight,
+    step: int,
+    pads: tuple[int, int] = (0, 0),
+    errors: tuple[float, ...] = (),
 ) -> Ref:
     """A signal (batch, 1, time) with a bank of filters (frequencies, 1, frame): (batch,
     frequencies, frames)."""
     frequencies, _, frame = kernel.value.shape
     window = SlidingWindow.padded((pads,), (), (frame,), (step,))
-    return convolved(build, x, window, Kernel(kernel, ()), frequencies)
+    conv = replace(window.conv(kernel), table_errors=errors)
+    shape = (build.shape(x)[0], frequencies, *window.counts(build.shape(x)[2:]))
+    return build.add(conv, x, shape=shape)
+
+
+def _table_errors(kernels: Sequence[np.ndarray], turn: float) -> tuple[float, ...]:
+    """How far entries of kernels (frequencies, 1, frame) may lie from cosine or sine under the
+    window: their angles, ``turn`` for each frequency and place, are rounded to float32 in four
+    steps, as is the product with the window and its scale."""
+    size = np.abs(kernels).max(axis=(0, 1, 2)).astype(np.float64)  # of the window, by place
+    frequencies, _, frame = kernels[0].shape
+    angles = turn * np.outer(np.arange(frequencies), np.arange(frame))
+    return tuple(map(float, (_UNIT * (4 * angles + 4) * size).max(axis=1)))
 
 
 def _power(build: OpBuilder, real: Ref, imaginary: Ref) -> Ref:
@@ -52,16 +73,19 @@ def _stft(layer: Any, call: KerasCall) -> Description:
         layer.padding, (time,), (layer.frame_length,), (layer._frame_step,), (1,)
     )
 
-    def part(name: str) -> Ref:
-        kernel = call.weight(name, getattr(layer, name), axes=(2, 1, 0))
-        spectrum = _framed(build, x, kernel, layer._frame_step, pads)
-        return build.reshape(spectrum, (batch, channels, *build.shape(spectrum)[1:]))
-
-    parts = [
-        part(name)
+    kernels = [
+        call.weight(name, getattr(layer, name), axes=(2, 1, 0))
         for name, other in (("real_kernel", "imag"), ("imag_kernel", "real"))
         if layer.mode != other
     ]
+    turn = 2 * np.pi / layer._fft_length
+    errors = _table_errors([kernel.value for kernel in kernels], turn)
+
+    def part(kernel: Weight) -> Ref:
+        spectrum = _framed(build, x, kernel, layer._frame_step, pads, errors)
+        return build.reshape(spectrum, (batch, channels, *build.shape(spectrum)[1:]))
+
+    parts = [part(kernel) for kernel in kernels]
     epsilon = float(call.namespace.backend.epsilon())
     if layer.mode in ("real", "imag"):
         spectrum = parts[0]

@@ -196,10 +196,15 @@ def rsub(build: CallBuilder, input: Value, other: Value, *, alpha: float = 1) ->
 def div(build: CallBuilder, input: Value, other: Value, *, rounding_mode: str | None = None) -> Ref:
     if rounding_mode == "floor":
         return build.add(ops.FloorDiv(), input, other)
-    quotient = build.add(ops.Div(), input, other)
     if rounding_mode is None:
-        return quotient
-    return build.add(ops.Trunc(), quotient)
+        return build.add(ops.Div(), input, other)
+    if all(build.array(value).dtype.kind in "iu" for value in (input, other)):
+        # a float64 holds no more than 53 bits of a quotient
+        sizes = [build.add(ops.Abs(), value) for value in (input, other)]
+        signs = [build.add(ops.Sign(), value) for value in (input, other)]
+        size = build.add(ops.FloorDiv(), *sizes)
+        return build.add(ops.Mul(), build.add(ops.Mul(), *signs), size)
+    return build.add(ops.Trunc(), build.add(ops.Div(), input, other))
 
 
 @function("round", "round_", onnx="round")

@@ -52,6 +52,9 @@ class Conv(Sum):
     dilations: tuple[int, ...]
     groups: int = 1
     may_use_lossy_algorithm: bool = False
+    table_errors: tuple[float, ...] = ()
+    """Of a kernel of cosines and sines: how far an entry of each filter may lie from the formula,
+    by which an FFT computes."""
     lossy_algorithm = (
         "uses a Winograd or FFT algorithm, which loses more digits than direct summation"
     )
@@ -262,6 +265,10 @@ class Conv(Sum):
             if w.shape[2:] == (3, 3) and {*self.strides, *self.dilations} == {1}:
                 variance = np.maximum(variance, of_winograd(x, w))
             own = np.maximum(own, SIGMAS * precision.unit / math.sqrt(3) * np.sqrt(variance))
+            if self.table_errors:
+                errors = np.reshape(self.table_errors, (-1, *(1,) * (w.ndim - 1)))
+                squares = self._squares(of.inputs[0], np.broadcast_to(errors, w.shape))
+                own = own + SIGMAS / math.sqrt(3) * np.sqrt(squares)
         return (own,)
 
     def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:

@@ -236,6 +236,23 @@ def test_short_time_fourier_transform(mode, channels, padding, expand, step):
     assert report.ok and len(report.outputs) == 3, str(report)
 
 
+@pytest.mark.parametrize("mode", ["psd", "magnitude", "real", "imag"])
+def test_a_spectrum_by_an_fft_agrees_and_a_little_more_of_it_does_not(mode):
+    """The layer's kernels are cosines and sines of angles in float32."""
+    keras = pytest.importorskip("keras")
+    layer = keras.layers.STFTSpectrogram(mode, frame_length=48, frame_step=20, fft_length=64)
+    x = np.random.default_rng(0).normal(size=(2, 200, 1)).astype("float32")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(48) / 47)
+    frames = np.stack([x[:, at : at + 48, 0] for at in range(0, 153, 20)], 1)
+    spectrum = np.fft.rfft(frames * window, 64) / np.sqrt((window**2).sum())
+    values = {"magnitude": np.abs(spectrum), "real": spectrum.real, "imag": spectrum.imag}
+    values["psd"] = np.abs(spectrum) ** 2 * np.r_[1, np.full(31, 2), 1]
+    report = probe.check(layer, layer.name, given=x, expected=values[mode].astype("float32"))
+    assert report.verdict == "agree", report
+    wrong = (1.0005 * values[mode]).astype("float32")
+    assert probe.check(layer, layer.name, given=x, expected=wrong).verdict == "diverge"
+
+
 @given(
     db=st.booleans(),
     window=st.sampled_from(["hann", "hamming"]),

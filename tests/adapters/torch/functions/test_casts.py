@@ -73,3 +73,14 @@ def test_products_of_eight_bits(kind):
         wrong = other(torch.from_numpy(x)).numpy()
     report = probe.check(module, "", x, expected=wrong, search=False)
     assert report.verdict == "diverge" and "yours is the odd one out" in report.sentence
+
+
+@pytest.mark.parametrize("divisor", [1 << 31, -(1 << 31), 7, -7])
+def test_quotients_of_integers_of_more_than_53_bits_are_cut(divisor):
+    """And are integers, of which bits can be taken."""
+    module = Net(lambda x: torch.div(x, divisor, rounding_mode="trunc") & 0xFF).eval()
+    x = np.random.default_rng(0).integers(-(2**62), 2**62, (1, 500))
+    report = probe.check(module, "", x)
+    assert report.verdict == "agree" and "identical" in report.sentence, report
+    floored = (x // divisor) & 0xFF
+    assert probe.check(module, "", x, expected=floored, search=False).verdict == "diverge"
