@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from probe.capture.flags import flags_checked
 from probe.capture.model_inputs import bind
 from probe.capture.passes import Passes, captured
 from probe.capture.question import Question, question_of
@@ -29,6 +30,7 @@ from probe.verdict.sweep import SweepRun
 __all__ = ["assert_layer", "check", "script", "sweep"]
 
 
+@flags_checked
 @undisturbed
 def check(
     model: ModelLike,
@@ -113,6 +115,7 @@ def check(
     return _checked(opened(model), question, search, thorough, progress).report
 
 
+@flags_checked
 @undisturbed
 def script(
     model: ModelLike,
@@ -288,6 +291,7 @@ def _says_more(report: Report, before: Report) -> bool:
     return before.verdict == "unchecked" and report.verdict == "diverge"
 
 
+@flags_checked
 def sweep(
     model: ModelLike,
     x: Inputs = None,

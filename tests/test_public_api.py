@@ -9,6 +9,7 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import probe
@@ -106,6 +107,39 @@ def test_arguments(function, arguments):
     assert [
         name for name in inspect.signature(function).parameters if name in arguments
     ] == arguments
+
+
+FLAGS = {
+    (name, parameter.name)
+    for name in NAMES
+    if inspect.isfunction(getattr(probe, name))
+    for parameter in inspect.signature(getattr(probe, name)).parameters.values()
+    if parameter.annotation is bool or isinstance(parameter.default, bool)
+} | {("assert_layer", "search"), ("assert_same", "strict")}
+
+
+@pytest.mark.parametrize(("name", "flag"), sorted(FLAGS))
+def test_a_flag_is_true_or_false_and_nothing_else(name, flag):
+    """trust="no" must not run what a file holds."""
+    function = getattr(probe, name)
+    wanted = {
+        parameter.name: "no_such_file.pt"
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    }
+    for value in ("no", "False", "", 0, 1, None, [True]):
+        with pytest.raises(probe.BadInput) as refused:
+            function(**wanted, **{flag: value})
+        assert str(refused.value) == f"{flag} must be True or False; you gave {value!r}"
+    for value in (True, np.False_):  # which is one too: the next thing that is wrong is said
+        with pytest.raises(probe.ProbeError) as refused:
+            function(**wanted, **{flag: value})
+        assert "True or False" not in str(refused.value)
+
+
+def test_every_flag_is_looked_at():
+    assert {("open_model", "trust"), ("check", "search"), ("compare", "strict")} <= FLAGS
+    assert {("explain", "sees"), ("sweep", "flow"), ("script", "thorough")} <= FLAGS
 
 
 FUNCTIONS = ["assert_layer", "check", "describes", "explain", "fold", "open_model", "recomputes"]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import Any, TypeAlias
 
+from probe.capture.flags import flags_checked
 from probe.model import Model, is_model
 
 __all__ = ["ModelLike", "Named", "as_names", "open_model", "opened"]
@@ -16,6 +17,7 @@ ModelLike: TypeAlias = Any
 """What ``open_model`` takes, or has returned."""
 
 
+@flags_checked
 def open_model(
     source: ModelLike,
     *,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.capture.flags import flags_checked
 from probe.capture.model_inputs import index_of
 from probe.capture.passes import Passes, captured
 from probe.capture.question import Question, question_of
@@ -27,6 +28,7 @@ from probe.verdict.sentence import verdict_on
 __all__ = ["explain"]
 
 
+@flags_checked
 @undisturbed
 def explain(
     model: ModelLike,

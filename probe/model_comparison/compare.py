@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from probe.capture.flags import flags_checked
 from probe.capture.question import tolerance_of
 from probe.capture.replacing import Replace
 from probe.capture.run import ModelLike
@@ -30,6 +31,7 @@ from probe.verdict.options import NOT_SEARCHED, search_of
 __all__ = ["Pairing", "assert_same", "compare"]
 
 
+@flags_checked
 @undisturbed
 def compare(
     a: ModelLike,
