@@ -180,10 +180,14 @@ def _gelu(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
 
 @operation("Clip")
 def _clip(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
-    if not all(end is None or isinstance(end, int | float) for end in (op.x_min, op.x_max)):
-        raise Undescribed("clipping bounds that are not single numbers are not supported")
-    low, high = (None if end is None else float(end) for end in (op.x_min, op.x_max))
-    return build.add(ops.Clip(low=low, high=high), Ref(-1))
+    if all(end is None or isinstance(end, int | float) for end in (op.x_min, op.x_max)):
+        low, high = (None if end is None else float(end) for end in (op.x_min, op.x_max))
+        return build.add(ops.Clip(low=low, high=high), Ref(-1))
+    x = Ref(-1)
+    for kind, end in ((ops.Max, op.x_min), (ops.Min, op.x_max)):
+        if end is not None:
+            x = build.add(kind(), x, build.ref(end))
+    return x
 
 
 @operation("Round")

@@ -364,3 +364,23 @@ def test_what_tensorflow_holds_in_float32_where_it_computes_in_float64():
     )
     assert leaky.ok and leaky.dtype == "float64", str(leaky)
     assert all("rounded to float32" in one.missing["numpy"] for one in gelus)
+
+
+def test_clipping_to_a_parameter():
+    """As activations of few bits are, with a limit for each channel."""
+    keras = pytest.importorskip("keras")
+
+    class LearnedLimit(keras.layers.Layer):
+        def build(self, shape):
+            self.limit = self.add_weight(name="limit", shape=shape[-1:], initializer="ones")
+
+        def call(self, x):
+            return keras.ops.clip(x, 0.1 * self.limit, self.limit)
+
+    layer, x = LearnedLimit(), numbers(4, 5)
+    layer(x)
+    layer.limit.assign(np.linspace(0.2, 1.5, 5))
+    report = probe.check(layer, layer.name, given=x)
+    assert report.verdict == "agree" and len(report.outputs) == 3, report
+    other = np.clip(x, 0, np.asarray(layer.limit))
+    assert probe.check(layer, layer.name, given=x, expected=other).verdict == "diverge"
