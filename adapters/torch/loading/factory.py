@@ -2,6 +2,7 @@
 callable."""
 
 import ast
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from probe.errors import BadInput
 from probe.suggestions import did_you_mean, near
 
 from ...user_modules import factories, import_named
+from .new_module import alive, own
 
 __all__ = ["Factory", "build"]
 
@@ -20,18 +22,24 @@ Factory = str | Callable[[], torch.nn.Module]
 
 def build(factory: Factory) -> torch.nn.Module:
     """Runs the factory; the random state is as it was, since the parameters drawn here are
-    overwritten."""
+    overwritten, and nothing of the module was there before."""
+    if isinstance(factory, torch.nn.Module):
+        raise BadInput(
+            f"factory= is a live {type(factory).__name__}, whose weights would be overwritten: "
+            "give what makes a new module, such as its class or lambda: copy.deepcopy(module)"
+        )
     if isinstance(factory, str):
         label = repr(factory)
     else:
         label = getattr(factory, "__qualname__", repr(factory))
+    before = alive()
     with torch.random.fork_rng(devices=[]):
         if isinstance(factory, str):
             make, args, kwargs = _parsed(factory)
         else:
             make, args, kwargs = factory, [], {}
-        if isinstance(make, torch.nn.Module):
-            return make
+        if isinstance(make, torch.nn.Module):  # in a file, where whoever imports it has it too
+            make, args, kwargs = copy.deepcopy, [make], {}
         if not callable(make):
             raise BadInput(f"the factory {label} is {printable.kind(make)}, which cannot be called")
         try:
@@ -42,7 +50,7 @@ def build(factory: Factory) -> torch.nn.Module:
         raise BadInput(
             f"the factory {label} returned {printable.kind(made)}, not a torch.nn.Module"
         )
-    return made
+    return own(made, before, label)
 
 
 def _parsed(factory: str) -> tuple[Any, list[Any], dict[str, Any]]:

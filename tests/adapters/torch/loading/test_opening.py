@@ -2,6 +2,8 @@
 refusal gives."""
 
 import argparse
+import copy
+import functools
 import pickle
 import re
 import sys
@@ -91,7 +93,7 @@ def test_a_state_dict_opens_with_a_factory(folder, net, factory, legacy):
 
 def test_safetensors_and_a_callable(folder, net):
     save_file(net.state_dict(), folder / "net.bin")
-    model = probe.open_model(folder / "net.bin", factory=lambda: net)
+    model = probe.open_model(folder / "net.bin", factory=lambda: copy.deepcopy(net))
     assert probe.check(model, "conv", X).ok
     (folder / "broken.safetensors").write_bytes((folder / "net.bin").read_bytes()[:200])
     with pytest.raises(CannotOpen):
@@ -126,9 +128,9 @@ def test_a_prefix_is_dropped_and_said(folder, net, prefix):
 
 def test_a_prefix_that_the_module_has_too_stays(folder, net):
     path = saved(folder, torch.nn.DataParallel(net).state_dict())
-    assert probe.open_model(path, factory=lambda: torch.nn.DataParallel(net)).notes == (
-        "probe called eval() on the module after loading",
-    )
+    assert probe.open_model(
+        path, factory=lambda: torch.nn.DataParallel(copy.deepcopy(net))
+    ).notes == ("probe called eval() on the module after loading",)
 
 
 def test_a_state_dict_alone_says_what_to_give(folder, net):
@@ -197,6 +199,48 @@ def test_a_bad_factory_is_one_sentence(folder, net, factory, said):
     assert "\n" not in str(caught.value)
 
 
+def test_nothing_that_was_there_before_is_written(folder, net):
+    """The user's module may be in training, or another model may be made of it."""
+    path = saved(folder, {name: value + 1 for name, value in net.state_dict().items()})
+    net.train()
+    before = copy.deepcopy(net.state_dict())
+    one_for_all = functools.cache(lambda: copy.deepcopy(net))
+    first = probe.open_model(path, factory=one_for_all)
+    for factory, words in {
+        net: "factory= is a live Sequential, whose weights",
+        (lambda: net): "returned a module that was there before",
+        (lambda: torch.nn.DataParallel(net)): "returned its part 'module' that was there before",
+        one_for_all: "returned a module that was there before",
+    }.items():
+        with pytest.raises(BadInput, match=words) as caught:
+            probe.open_model(path, factory=factory)
+        assert "copy.deepcopy" in str(caught.value) and "\n" not in str(caught.value)
+    assert net.training and not first.module.training
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_a_part_without_parameters_and_a_constant_may_be_shared(folder, net):
+    """As a default argument and a global of the user's file are; they are copied."""
+    dropout, mean = torch.nn.Dropout(), torch.zeros(3)
+
+    class Sharing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dropout, self.net = dropout, copy.deepcopy(net)
+            self.register_buffer("mean", mean)
+
+    state = {**Sharing().state_dict(), "mean": torch.ones(3)}
+    module = probe.open_model(saved(folder, state), factory=Sharing).module
+    assert dropout.training and not module.dropout.training
+    assert torch.equal(mean, torch.zeros(3)) and torch.equal(module.mean, torch.ones(3))
+
+
+def test_a_module_that_a_file_holds_is_copied(folder, net):
+    path = saved(folder, net.state_dict())
+    one, two = (probe.open_model(path, factory="own_net.py:ready").module for _ in range(2))
+    assert one is not two and one.conv.weight is not two.conv.weight
+
+
 def test_building_leaves_the_random_state_alone(folder, net):
     path = saved(folder, net.state_dict())
     before = torch.get_rng_state()
@@ -252,7 +296,8 @@ def test_a_bytearray_takes_trust_and_its_name_alone_does_not(folder, zipped):
     module = torch.nn.Module()
     module.register_buffer("bytearray", torch.ones(3))
     torch.save(module.state_dict(), path, _use_new_zipfile_serialization=zipped)
-    assert "bytearray" in probe.open_model(path, factory=lambda: module).module.state_dict()
+    built = probe.open_model(path, factory=lambda: copy.deepcopy(module)).module
+    assert "bytearray" in built.state_dict()
 
 
 def test_a_whole_module_opens_with_trust(folder, net):
