@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +12,7 @@ from probe.command_line import file, joined
 from probe.files.regular_file import exists, missing
 from probe.suggestions import did_you_mean, near
 
-__all__ = ["in_words", "of_more_words", "of_no_command", "valueless"]
+__all__ = ["in_words", "of_more_words", "of_no_command", "repeated", "valueless"]
 
 
 def of_no_command(words: list[str], commands: Collection[str]) -> str:
@@ -121,6 +121,35 @@ def valueless(command: click.Command, args: list[str]) -> str:
                 if name in option.opts and value in known:
                     return name
     return ""
+
+
+def repeated(order: Sequence[click.Parameter], args: Sequence[str]) -> str:
+    """What is said of an option of one value that is given again, of those in the ``order`` of the
+    words; "" where none is."""
+    for option in order:
+        single = isinstance(option, click.Option) and not (option.multiple or option.is_flag)
+        if single and (times := order.count(option)) > 1:
+            name = option.opts[0]
+            values = [value for typed, value in pairwise(args) if typed in option.opts]
+            values += [word.partition("=")[2] for word in args if word.startswith(f"{name}=")]
+            given = f" ({', '.join(values)})" if len(values) == times else ""
+            instead = _SEVERAL_VALUES.get(str(option.name), "leave out all but one")
+            return f"{name} takes one value and is given {times} times{given}: {instead}"
+    return ""
+
+
+_SEVERAL_VALUES = {
+    "layer": "--all checks every layer, --layer NAME --to NAME a segment",
+    "input": (
+        "leave out all but one, or give several inputs in one file by their names, "
+        "np.savez('inputs.npz', NAME=array, NAME=array) and --input inputs.npz"
+    ),
+    "expect": (
+        "leave out all but one, or give the outputs of several layers in one file by their names, "
+        "np.savez('outputs.npz', NAME=array, NAME=array) and --all --expect outputs.npz"
+    ),
+}
+"""How several values of an option that takes one are given, where they may be."""
 
 
 _OF_EITHER = ("input", "text", "seed", "shape")

@@ -3,7 +3,7 @@
 import click
 
 from probe.cli.completion import complete_layer
-from probe.cli.misuse import of_more_words, valueless
+from probe.cli.misuse import of_more_words, repeated, valueless
 from probe.cli.option_values import files_of_layers, literals, numbers, shapes
 
 __all__ = [
@@ -20,13 +20,14 @@ __all__ = [
 
 class WordedCommand(click.Command):
     """A command that says what was meant where there are more words than it takes, or an option
-    stands where another's value belongs."""
+    stands where another's value belongs, or is given again."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words = [*args]
         if not ctx.resilient_parsing and (lacking := valueless(self, words)):
             raise click.BadOptionUsage(lacking, "", ctx)
         try:
+            self._refuse_repeated(ctx, words)
             return super().parse_args(ctx, args)
         except (click.NoSuchOption, click.BadOptionUsage):
             raise
@@ -37,6 +38,13 @@ class WordedCommand(click.Command):
             group = ctx.parent.command if ctx.parent is not None else self
             known = group.list_commands(ctx) if isinstance(group, click.Group) else []
             raise click.UsageError(of_more_words(self, known, given, extra), ctx) from None
+
+    def _refuse_repeated(self, ctx: click.Context, words: list[str]) -> None:
+        """Raises UsageError where an option of one value is given again: click takes the last."""
+        if not ctx.resilient_parsing:
+            _, _, order = self.make_parser(ctx).parse_args([*words])
+            if said := repeated(order, words):
+                raise click.UsageError(said, ctx)
 
 
 class GroupedCommand(WordedCommand):

@@ -123,6 +123,13 @@ MISTAKES = {
     "net.onnx --layer product --input text.npy": "it starts with the text 'hello world'",
     "net.onnx --layer product --input words.txt": "line 2 of words.txt holds 'hello' where a",
     "net.onnx --layer product --input commas.txt": "are read from a file named .csv",
+    "net.onnx --layer product --layer other": "--layer takes one value and is given 2 times "
+    "(product, other): --all checks every layer",
+    "net.onnx --all --input x.npy --input=commas.txt": "--input takes one value and is given 2 "
+    "times (x.npy, commas.txt): leave out all but one, or give several inputs in one file by their names",
+    "net.onnx --all --seed 1 --seed 1": "--seed takes one value and is given 2 times (1, 1): leave",
+    "compare net.onnx net.onnx --a-factory x --a-factory y": "--a-factory takes one value and is",
+    "record net.onnx -o r.npz -o s.npz": "-o takes one value and is given 2 times (r.npz, s.npz)",
 }
 """What is typed, and what is said of it."""
 
@@ -132,3 +139,10 @@ def test_one_sentence_with_the_way_out(probe, folder, typed):
     status, out, err = probe(*shlex.split(typed))
     assert (status, out, err.count("\n")) == (2, "", 1), err
     assert MISTAKES[typed] in err, err
+
+
+def test_an_option_of_several_values_is_given_several_times(probe, folder):
+    status, out, err = probe("net.onnx", "--all", "--shape", "2,3", "--shape", "2,3")
+    assert (status, out) == (2, "") and "--shape takes one value" not in err
+    status, out, err = probe("net.onnx", "--all", "--quiet", "--quiet")
+    assert (status, err) == (0, "")
