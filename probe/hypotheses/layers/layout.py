@@ -8,6 +8,7 @@ from itertools import permutations
 import numpy as np
 
 from probe.hypotheses.edits.op_words import op_words
+from probe.hypotheses.edits.step_words import tensor_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops import BatchNormalization, Conv, GroupNormalization, MatMul, Reshape, Take, Transpose
 from probe.ops.weight import Weight
@@ -107,8 +108,8 @@ def flatten_order(case: Case) -> Iterator[Edit]:
             )
             yield case.edit(
                 (
-                    f"the {size} inputs are read in the order ({size // first}, {first}) "
-                    f"instead of ({first}, {size // first})"
+                    f"the {size} inputs are read column by column, where the layer has them row by "
+                    f"row of ({first}, {size // first})"
                 ),
                 steps,
                 do=do,
@@ -117,10 +118,11 @@ def flatten_order(case: Case) -> Iterator[Edit]:
         x = case.input_of(position)
         if len(op.shape) >= x.ndim or x.ndim > 5:
             continue
+        name = tensor_name(case, case.steps[position].sources(position)[0])
         for perm in permutations(range(1, x.ndim)):
             if not _moves_nothing(x.shape, (0, *perm)):
                 yield case.edit(
-                    f"the input was flattened in the axis order {(0, *perm)}",
+                    f"{name} was flattened in the axis order {(0, *perm)}",
                     case.inserted(position, Transpose((0, *perm))),
                     do=do,
                 )
