@@ -496,14 +496,16 @@ class Experts(nn.Module):
         return y
 
 
-def test_a_parameter_is_read_otherwise_wherever_it_is_used():
+def test_halves_of_a_product_are_exchanged_wherever_they_are_taken():
     m, x = varied(Experts()), drawn(3, 6)
     with torch.no_grad():
         y = m(torch.tensor(x), halves=(1, 0)).numpy()
     report = probe.check(m, "", x, expected=y)
     assert report.findings[0].left <= 1
-    assert report.findings[0].slug == "rearranged-tensor"
-    assert "packed is taken with the two halves along axis 1" in report.findings[0].claim
+    assert report.findings[0].slug == "packed-order"
+    claim = report.findings[0].claim
+    assert claim.count("is split as if its 2 parts stood in the order 1, 0") == 2, claim
+    assert "packed is split" not in claim
 
 
 class CappedScores(nn.Module):

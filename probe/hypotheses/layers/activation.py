@@ -189,10 +189,13 @@ def _fitted_slope(case: Case, position: int, op: Op) -> tuple[float, ...]:
     return (float(base @ y[below] / (base @ base)),)
 
 
-def _anything(op: Op, case: Case, position: int) -> bool:
-    """Whether an op in place of a step gives anything but 0."""
+def _constant(op: Op, case: Case, position: int) -> float | None:
+    """The number that an elementwise op in place of a step gives everywhere, or None."""
+    if not isinstance(op, Elementwise):
+        return None
     with np.errstate(all="ignore"):
-        return bool(np.any(op.run(case.input_of(position))[0]))
+        (y,) = op.run(case.input_of(position))
+    return float(y.flat[0]) if y.size > 1 and (y == y.flat[0]).all() else None
 
 
 @hypothesis("other-activation")
@@ -205,25 +208,25 @@ def other_activation(case: Case) -> Iterator[Edit]:
     for position, op in _activations(case):
         if isinstance(op, _GRIDS):
             continue  # no activation, of which one may give the same few whole numbers
-        shape, lost = case.values[position][0].shape, False
+        shape, constants = case.values[position][0].shape, set[float]()
         for name, other in COMMON:
             if isinstance(other, _ALONG) and shape[other.axis : other.axis + 1 or None] == (1,):
                 continue  # 1 everywhere: no activation that anybody takes
             if type(other) is type(op):
                 continue
-            nothing = isinstance(other, Elementwise) and not _anything(other, case, position)
+            constant = _constant(other, case, position)
+            if constant in constants:
+                continue
             claim = f"{name} instead of {op_words(op)}"
-            if nothing:
-                claim = (
-                    f"the output of {step_name(case, position)} is 0 everywhere, as {name} gives"
-                )
-            if not (nothing and lost):
-                yield case.edit(
-                    claim,
-                    case.with_op(position, other),
-                    do=f"apply {op_words(op)}",
-                )
-            lost = lost or nothing
+            if constant is not None:
+                constants.add(constant)
+                step = step_name(case, position)
+                claim = f"the output of {step} is {constant:g} everywhere, as {name} gives"
+            yield case.edit(
+                claim,
+                case.with_op(position, other),
+                do=f"apply {op_words(op)}",
+            )
         if isinstance(op, Quantizer):
             yield case.edit(
                 f"ReLU instead of {op_words(op)}",

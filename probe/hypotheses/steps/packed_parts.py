@@ -118,4 +118,5 @@ def _reordered(
                 steps[position] = Step(new, case.steps[position].sources(position))
     what = f"{tensor_name(case, source)} is split as if its {len(parts)} parts stood in the order "
     what += f"{', '.join(map(str, order))} (counted from 0)"
-    return Change(what, "", steps, key=("parts", tuple(order)))
+    of_parameter = isinstance(_held(case, source), str)
+    return Change(what, "", steps, key=("parts", tuple(order), of_parameter))
