@@ -3,8 +3,8 @@
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +13,10 @@ from probe.errors import BadInput
 from probe.files.regular_file import is_file, missing, open_file
 from probe.suggestions import did_you_mean, near
 
-__all__ = ["factories", "import_named", "import_option", "refuse_factory"]
+__all__ = [
+    *("factories", "import_all", "import_named", "import_option"),
+    *("refuse_absent", "refuse_factory"),
+]
 
 _MOST, _READ, _SHOWN = 100, 1 << 20, 3
 """How many files of a folder are looked at for a class, how many bytes of each, and how many
@@ -26,6 +29,22 @@ def refuse_factory(factory: object, kind: str) -> None:
         raise BadInput(
             f"factory= (--factory) is only for a PyTorch state_dict; this is {kind}: leave it out"
         )
+
+
+def import_all(names: Iterable[str]) -> list[ModuleType]:
+    """The modules of the option "--import", for whatever is opened."""
+    return [import_named(name) for name in names]
+
+
+def refuse_absent(names: Iterable[str]) -> None:
+    """BadInput where a module cannot be found; none is run, nor what it imports."""
+    for name in names:
+        package, found = name.partition(".")[0], is_file(name)
+        if not name.endswith(".py"):
+            with _importable(Path.cwd()), suppress(ValueError):
+                found = package in sys.modules or importlib.util.find_spec(package) is not None
+        if not found:
+            import_named(name)
 
 
 def import_named(name: str) -> ModuleType:

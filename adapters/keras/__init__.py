@@ -18,7 +18,7 @@ from probe.capture.declared_shape import refuse_shape
 from probe.errors import CannotOpen, UnknownLayer
 from probe.listing import Listing, Shown
 
-from ..user_modules import refuse_factory
+from ..user_modules import import_all, refuse_factory
 from .loading.allow_list import refuse_code
 from .loading.file import File, listing, read, top_level
 
@@ -63,6 +63,7 @@ def open_model(
     refuse_factory(factory, "a Keras model")
     keras = _namespace_of(source)
     if keras is not None:
+        import_all(imports)
         return _live(source, keras, device)
     file = read(Path(source))
     custom: Mapping[str, Any] = {}

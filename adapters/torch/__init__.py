@@ -9,7 +9,7 @@ from torch.export.passes import move_to_device_pass
 
 from probe.model import Model
 
-from ..user_modules import refuse_factory
+from ..user_modules import import_all, refuse_factory
 from .capture.devices import idle, moved, refuse_absent
 from .capture.exported_program import Program, calls_of, is_program, specs_of
 from .capture.model import TorchModel
@@ -60,6 +60,7 @@ def open_model(
 
     ``device`` None is the CPU for what is in a file, and for what is live where it is.
     """
+    import_all(imports)
     if is_program(source):
         refuse_factory(factory, _PROGRAM)
         return _program(_on(source, device), "a live ExportedProgram (torch.export)")

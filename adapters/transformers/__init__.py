@@ -17,6 +17,7 @@ from probe.process.extras import install
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
+from ..user_modules import import_all
 from .directory import listing, read
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def open_model(
     """A directory with config.json and the parameters; with a factory the parameters alone are
     taken from it, and ``gguf`` is a file whose weights take their place. Or a live model.
     ``device`` None is the CPU, for a live one where it is."""
+    import_all(imports)
     if not isinstance(source, str | os.PathLike):
         live: Model = _opening().live(source, device)
         return live

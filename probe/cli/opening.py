@@ -96,12 +96,17 @@ def hint(arguments: Arguments) -> list[str]:
 
 
 def refuse_missing(arguments: Arguments) -> None:
-    """Raises BadInput where a file that is read is not there, before a framework is imported."""
+    """Raises BadInput where a file or module that is read is not there, before a framework is
+    imported."""
+    from importlib import import_module
+
     from probe.files import regular_file
 
     replaced = (path for _, path in arguments.replace)
     read = (arguments.model, arguments.input, arguments.expect, arguments.expect_input)
     regular_file.refuse_missing((*read, *replaced, arguments.gguf))
+    if arguments.imports:
+        import_module("probe.adapters.user_modules").refuse_absent(arguments.imports)
 
 
 def refuse_targets(models: Collection[str], arguments: Arguments) -> None:

@@ -123,10 +123,14 @@ MISTAKES = {
     "net.onnx --layer product --input text.npy": "it starts with the text 'hello world'",
     "net.onnx --layer product --input words.txt": "line 2 of words.txt holds 'hello' where a",
     "net.onnx --layer product --input commas.txt": "are read from a file named .csv",
+    f"{OPENED} --layer x --input x.npy --import nett": "named 'nett'; did you mean net?",
+    f"{OPENED} --import no.py": "no.py does not exist",
+    "models/a.onnx --import nett": "No module named 'nett'; did you mean net?",
     "net.onnx --layer product --layer other": "--layer takes one value and is given 2 times "
     "(product, other): --all checks every layer",
     "net.onnx --all --input x.npy --input=commas.txt": "--input takes one value and is given 2 "
-    "times (x.npy, commas.txt): leave out all but one, or give several inputs in one file by their names",
+    "times (x.npy, commas.txt): leave out all but one, or give several inputs in one file by "
+    "their names, np.savez(",
     "net.onnx --all --seed 1 --seed 1": "--seed takes one value and is given 2 times (1, 1): leave",
     "compare net.onnx net.onnx --a-factory x --a-factory y": "--a-factory takes one value and is",
     "record net.onnx -o r.npz -o s.npz": "-o takes one value and is given 2 times (r.npz, s.npz)",

@@ -13,7 +13,7 @@ from probe.errors import CannotOpen, first_line
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
-from ...user_modules import import_named, import_option
+from ...user_modules import import_all, import_option
 from ..describe.described_classes import ADAPTERS
 from .config_limits import built_slowly, rebuilt_slowly, too_deep
 from .file import File, refuse_foreign_weights
@@ -27,7 +27,7 @@ __all__ = ["imported", "load"]
 def imported(names: Sequence[str], keras: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The user's own layers and functions, by class name and by registered name, from modules named
     "my_layers" or "path/layers.py"; and all that has a name in these modules."""
-    modules = {id(module): module for module in map(import_named, names)}
+    modules = {id(module): module for module in import_all(names)}
     own = {module.__name__ for module in modules.values()}
     everything = {
         name: value for module in modules.values() for name, value in vars(module).items()

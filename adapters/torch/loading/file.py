@@ -28,7 +28,7 @@ from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
 from ...safetensors_files import headers, same_set
-from ...user_modules import import_named, import_option
+from ...user_modules import import_all, import_option
 from ..capture.exported_program import load_program
 
 __all__ = ["contents", "load", "stored"]
@@ -243,7 +243,7 @@ def _untrusted(path: Path, named: Sequence[str]) -> str:
 def _trusted(path: Path, imports: Sequence[str]) -> Any:
     """The file through Python's own unpickler; a class that was pickled as a script's own is looked
     for in ``imports``."""
-    modules = [import_named(name) for name in imports]
+    modules = import_all(imports)
     main = __import__("__main__")
     lent = {
         name: value

@@ -45,6 +45,7 @@ ready = Net()
 fails = lambda: 1 / 0
 number = 3
 """
+NAMED = "own_net:Net"
 
 
 @pytest.fixture
@@ -239,6 +240,17 @@ def test_a_module_that_a_file_holds_is_copied(folder, net):
     path = saved(folder, net.state_dict())
     one, two = (probe.open_model(path, factory="own_net.py:ready").module for _ in range(2))
     assert one is not two and one.conv.weight is not two.conv.weight
+
+
+@pytest.mark.parametrize("kind", ["state_dict", "live"])
+def test_modules_are_imported_for_whatever_is_opened(folder, net, kind):
+    source, factory = (net, None) if kind == "live" else (saved(folder, net.state_dict()), NAMED)
+    for name, words in {"nett": "No module named 'nett'", "no/such.py": "does not exist"}.items():
+        with pytest.raises(BadInput, match=words):
+            probe.open_model(source, factory=factory, imports=[name])
+    (folder / f"marks_{kind}.py").write_text("ran = True")
+    probe.open_model(source, factory=factory, imports=[f"marks_{kind}"])
+    assert sys.modules[f"marks_{kind}"].ran
 
 
 def test_building_leaves_the_random_state_alone(folder, net):
