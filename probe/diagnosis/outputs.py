@@ -201,19 +201,30 @@ def _diagnosed(
     if road is not None and (earlier := _before(road, rounding, allowed, options, part)).edits:
         return earlier
     likely: Diagnosis | None = None
+    explained = list[Diagnosis]()
     rest = part - diagnosis.spent
     for reading in ways:
         share = _OF_READING * max(0.0, rest)
         again = diagnose(reading.case, rounding, allowed=allowed, share=share, **options)
         rest -= again.spent
-        told = replace(again, words=(reading.words, *again.words), edits=())
+        read = replace(again, words=(reading.words, *again.words), edits=())
         if again.edits:
-            return told
+            explained.append(read)
+        if _mistakes(again) == 1:
+            break
         if likely is None and reading.likeness > ALIKE:
-            likely = told
+            likely = read
+    if explained:
+        return min(explained, key=_mistakes)
     if likely is None or diagnosis.findings:
         return diagnosis
     return likely
+
+
+def _mistakes(diagnosis: Diagnosis) -> int:
+    """How many mistakes it takes to reproduce the values; 0 where nothing does."""
+    exact = [finding for finding in diagnosis.findings if finding.left <= 1]
+    return min((1 + len(finding.also) for finding in exact), default=0)
 
 
 def _before(

@@ -68,6 +68,21 @@ def test_values_that_are_right_but_for_the_form(conv, form):
     assert report.findings[0].slug == "transposed-output", report
 
 
+@pytest.mark.parametrize("width", [6, 10])
+def test_the_order_of_axes_is_the_one_that_takes_the_fewest_mistakes(width):
+    """In a square map several orders have the shape of the values, and in one that is wrong they
+    can be more like the layer's."""
+    torch.manual_seed(0)
+    strided = torch.nn.Conv2d(2, 8, 3, stride=2, padding=1).eval()
+    x = np.random.default_rng(3).normal(size=(2, 2, 6, width)).astype(np.float32)
+    padded = F.pad(torch.from_numpy(x), (0, 1, 0, 1))
+    wrong = F.conv2d(padded, strided.weight.detach(), strided.bias.detach(), stride=2).numpy()
+    mine = wrong.transpose(0, 2, 3, 1)
+    report = package.check(strided, "", given=x, expected=mine)
+    assert [finding.named for finding in report.findings] == ["symmetric-padding"], report
+    assert "the output's axes in the order (0, 2, 3, 1)" in report.diagnosis[0]
+
+
 def test_text_with_the_channels_last(probe, conv, without_bias, tmp_path):
     """It holds no shape, and is read as the output's."""
     torch.save(conv.state_dict(), tmp_path / "conv.pt")
