@@ -1,10 +1,14 @@
 """The options of the commands that check and record, in the groups of their help."""
 
+from typing import Any
+
 import click
 
+from probe.cli import settings
 from probe.cli.completion import complete_layer
 from probe.cli.misuse import of_more_words, repeated, valueless
 from probe.cli.option_values import files_of_layers, literals, numbers, shapes
+from probe.errors import ProbeError
 
 __all__ = [
     "GroupedCommand",
@@ -38,6 +42,17 @@ class WordedCommand(click.Command):
             group = ctx.parent.command if ctx.parent is not None else self
             known = group.list_commands(ctx) if isinstance(group, click.Group) else []
             raise click.UsageError(of_more_words(self, known, given, extra), ctx) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Names the settings where what is wrong was not typed."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            raise click.UsageError(settings.to_blame(error) or error.message, error.ctx) from error
+        except ProbeError as error:
+            if said := settings.to_blame(error):
+                error.args = (said,)
+            raise
 
     def _refuse_repeated(self, ctx: click.Context, words: list[str]) -> None:
         """Raises UsageError where an option of one value is given again: click takes the last."""

@@ -17,7 +17,7 @@ import click
 
 from probe import printable
 from probe.command_line import drawing, joined, opening
-from probe.errors import BadInput, first_line
+from probe.errors import BadInput, ProbeError, first_line
 from probe.files.regular_file import exists, is_folder, read_file
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _Noted = TypeVar("_Noted", "Listing", "ModelComparison", "Report")
 
-__all__ = ["note", "noted", "of_comparison", "of_model"]
+__all__ = ["note", "noted", "of_comparison", "of_model", "to_blame"]
 
 # ruff: noqa: PLC0415 - a parser of TOML waits until there is some.
 
@@ -37,6 +37,7 @@ _FILES = ("probe.toml", "pyproject.toml")
 _MOST, _ROOT = 1 << 20, 0
 _NOTE = "probe.settings"
 """Where click's context keeps what was taken."""
+_GIVES = " gives "
 _OPENING = ("factory", "imports")
 _INPUTS = ("input", "text", "shape", "expect_input")
 """Options any of which leaves out the input of the settings."""
@@ -76,6 +77,20 @@ def noted(found: _Noted) -> _Noted:
     return replace(found, notes=(*found.notes, text))
 
 
+def to_blame(error: ProbeError | click.UsageError) -> str:
+    """The sentence of an error that is about what was taken from the settings, with what was; "" of
+    any other."""
+    said = str(error)
+    taken = [text for text in click.get_current_context().meta.get(_NOTE, ())]
+    about = [text for text in taken if any(word in said for word in _telling(text))]
+    return f"{said} ({'; '.join(about)})" if about else ""
+
+
+def _telling(text: str) -> list[str]:
+    """The options and values of a note by which a sentence is about them."""
+    return [word for word in text.partition(_GIVES)[2].split() if len(word) > 2]
+
+
 def _taken(
     found: Mapping[str, Any], arguments: "Arguments | Comparing", path: str, side: str = ""
 ) -> dict[str, Any]:
@@ -93,7 +108,7 @@ def _taken(
     if taken:
         words = _words(dict(taken.values()), side)
         meta = click.get_current_context().meta
-        meta[_NOTE] = (*meta.get(_NOTE, ()), printable.line(f"{path} gives {joined(words)}"))
+        meta[_NOTE] = (*meta.get(_NOTE, ()), printable.line(f"{path}{_GIVES}{joined(words)}"))
     return {field: value for field, (_, value) in taken.items()}
 
 
@@ -118,7 +133,10 @@ def _settings(model: str) -> tuple[str, dict[str, Any]]:
         tables = _read(name)
         for pattern, table in tables.items():
             if not isinstance(table, Mapping):
-                raise BadInput(f'{name}: settings stand in a table for a model, ["{pattern}"]')
+                raise BadInput(
+                    f"{name}: {pattern} stands in no table: settings stand in a table for a model, "
+                    f'write ["{_from_here(model)}"] above it'
+                )
             if inside := next((key for key, value in table.items() if _is_table(key, value)), ""):
                 raise BadInput(
                     f"{name}: TOML parts names at their dots: write the table as "
@@ -164,11 +182,15 @@ def _read(name: str) -> Mapping[str, Any]:
 
 def _matches(model: str, pattern: str) -> bool:
     """Whether the model's path is the pattern's, from the working directory."""
+    return fnmatchcase(_from_here(model), pattern.removeprefix("./").rstrip("/"))
+
+
+def _from_here(model: str) -> str:
     here = Path.cwd()
     path = here / model
     if path.is_relative_to(here):
         path = path.relative_to(here)
-    return fnmatchcase(path.as_posix(), pattern.removeprefix("./").rstrip("/"))
+    return path.as_posix()
 
 
 def _options(name: str, pattern: str, table: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -72,7 +72,11 @@ def test_the_command_line_comes_first(probe, project):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("shape = 3", 'probe.toml: settings stand in a table for a model, ["shape"]'),
+        (
+            "shape = 3",
+            "shape stands in no table: settings stand in a table for a model, write "
+            '["models/net.pt"] above it',
+        ),
         ("[models.net.pt]\nshape = [1]", 'write the table as ["models.net"], in quotes'),
         ('["*"]\nshape = [1, "2"]', 'shape of ["*"] is a shape such as [1, 3, 224, 224], or'),
         ('["*"]\nfactories = "x"', "unknown setting 'factories'; there are factory, import, input"),
@@ -84,6 +88,24 @@ def test_what_settings_cannot_mean_is_one_sentence(probe, project, text, words):
     (project / "probe.toml").write_text(text)
     status, out, err = probe("models/net.pt", "--layer", "")
     assert (status, out, err.count("\n")) == (2, "", 1) and words in err
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ('input = "x.npy"\nshape = [2, 3]', "leave out --shape (probe.toml gives --factory"),
+        ('import = "nett"', "named 'nett'; did you mean net? (probe.toml gives --factory"),
+        ('input = "no.npy"', "or net.py? (probe.toml gives --factory net.py:Net --input no.npy)"),
+    ],
+)
+def test_a_sentence_about_a_setting_names_its_file(probe, project, setting, words):
+    """Nothing of it was typed."""
+    np.save("x.npy", np.ones((2, 3), np.float32))
+    (project / "probe.toml").write_text(f'["*"]\nfactory = "net.py:Net"\n{setting}\n')
+    status, out, err = probe("models/net.pt", "--layer", "")
+    assert (status, out, err.count("\n")) == (2, "", 1) and words in err, err
+    _, _, err = probe("models/net.pt", "--layer", "other", "--shape", "2,3")
+    assert "probe.toml" not in err or "nett" in err, "what was typed is to blame"
 
 
 def test_nothing_that_came_with_a_model_is_read(probe, project, monkeypatch):
