@@ -2,7 +2,7 @@
 where indices are looked up, indices without a row, integers where it computes in floats."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,17 +18,22 @@ _INDICES_WANTED = re.compile(r"used as indices must be|index tensor of type|scal
 
 
 def wrong_values(
-    error: Exception, module: torch.nn.Module, tensor: torch.Tensor, given: bool
+    error: Exception,
+    module: torch.nn.Module,
+    tensor: torch.Tensor,
+    given: bool,
+    inputs: Sequence[torch.Tensor] = (),
 ) -> str | None:
     """A sentence where the values of ``tensor``, the first that ``module`` was called on, made it
-    fail; ``given``: they are the model's input."""
+    fail; ``given``: they are the model's input, the first of its ``inputs``."""
+    others = inputs[1:] if given else ()
     kind, text = type(module).__name__, str(error)
     call = _look_up(error.__traceback__)
     whole = not (tensor.is_floating_point() or tensor.is_complex())
     if call is not None:
-        return _of_look_up(kind, call["input"], len(call["weight"]), tensor, given)
+        return _of_look_up(kind, call["input"], len(call["weight"]), tensor, given, others)
     if not whole and _INDICES_WANTED.search(text):
-        return _no_indices(kind, tensor, None)
+        return _no_indices(kind, tensor, None, others)
     if whole and _FLOATS_WANTED.search(text):
         floats = (part.dtype for part in module.parameters() if part.is_floating_point())
         wanted = _name(next(floats, torch.float32))
@@ -58,12 +63,17 @@ _ARGUMENTS = ("input", "weight")
 
 
 def _of_look_up(
-    kind: str, indices: torch.Tensor, rows: int, tensor: torch.Tensor, given: bool
+    kind: str,
+    indices: torch.Tensor,
+    rows: int,
+    tensor: torch.Tensor,
+    given: bool,
+    others: Sequence[torch.Tensor],
 ) -> str | None:
     if indices.numel() == tensor.numel():
         indices = indices.reshape(tensor.shape)  # a bag's come in a row
     if indices.is_floating_point() or indices.is_complex():
-        return _no_indices(kind, indices, rows)
+        return _no_indices(kind, indices, rows, others)
     wrong = torch.nonzero((indices < 0) | (indices >= rows)).tolist()
     if not wrong:
         return None
@@ -76,7 +86,9 @@ def _of_look_up(
     return f"{words}; the model computes it itself, such as a position: give a shorter input"
 
 
-def _no_indices(kind: str, tensor: torch.Tensor, rows: int | None) -> str:
+def _no_indices(
+    kind: str, tensor: torch.Tensor, rows: int | None, others: Sequence[torch.Tensor]
+) -> str:
     most = "" if rows is None else f" from 0 to {rows - 1}"
     words = (
         f"{kind} takes indices such as token ids, whole numbers{most}; you gave "
@@ -85,10 +97,18 @@ def _no_indices(kind: str, tensor: torch.Tensor, rows: int | None) -> str:
     broken = tensor[tensor != tensor.round()]
     if not len(broken):
         return f"{words}: give integers, x.astype(np.int64)"
-    way = "give integers"
-    if rows is not None:
-        way = f"give integers (random ones: np.random.randint(0, {rows}, {tuple(tensor.shape)}))"
-    return f"{words} values such as {broken[0].item():.4g}: {way}"
+    words += f" values such as {broken[0].item():.4g}"
+    whole = [other for other in others if other.dtype in _INTEGERS]
+    if whole:
+        shape = tuple(whole[0].shape)
+        return f"{words}, and integers of shape {shape} as another input: exchange the two"
+    if rows is None:
+        return f"{words}: give integers"
+    shape = tuple(tensor.shape[:2])  # a batch and its tokens, also where an image was given
+    return f"{words}: give integers (random ones: np.random.randint(0, {rows}, {shape}))"
+
+
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -56,6 +56,34 @@ def test_values_of_the_model_s_own_input(module, x, words):
         assert probe.check(module.eval(), "", x).verdict == "agree"
 
 
+def test_an_image_of_no_ids_is_told_the_shape_of_ids():
+    image = np.full((2, 3, 4, 4), 0.5, np.float32)
+    with pytest.raises(BadInput, match=r"np\.random\.randint\(0, 8, \(2, 3\)\)"):
+        probe.check(Tokens(), "", image)
+
+
+class Two(nn.Module):
+    """Indices and features."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.dense = nn.Embedding(8, 4), nn.Linear(5, 4)
+
+    def forward(self, ids, features):
+        return self.table(ids).mean(1) + self.dense(features)
+
+
+def test_inputs_in_each_other_s_place_are_told():
+    ids, features = np.array([[1, 2, 3]]), np.full((1, 5), 0.5, np.float32)
+    assert probe.check(Two(), "", [ids, features]).verdict == "agree"
+    words = "you gave float32 values such as 0.5, and integers of shape (1, 3) as another input: "
+    for exchanged in ([features, ids], {"ids": features, "features": ids}):
+        with pytest.raises(BadInput, match=re.escape(f"{words}exchange the two")):
+            probe.check(Two(), "", exchanged)
+    with pytest.raises(BadInput, match=r"give integers .random ones"):
+        probe.check(Two(), "", [features, features])
+
+
 @pytest.mark.parametrize(
     ("module", "x", "words"),
     [
