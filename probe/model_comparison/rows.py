@@ -39,7 +39,7 @@ def pair_of(segment: Segment, down: Comparison | None, alone: Side | None) -> Pa
     tensors = (paired.a.tensor.name, paired.b.name)
     axes = _axes(paired)
     given = ""
-    as_it_is = not axes.text and not paired.a.tensor.rearranged
+    as_it_is = axes.merged is None and not paired.a.tensor.rearranged
     if alone is not None and as_it_is and _is_output(paired.b, segment):
         given = paired.a.tensor.name
     if alone is Side.B:

@@ -248,3 +248,29 @@ def test_arrays_that_hold_no_outputs(changed):
     wrong = {name: changed(array) for name, array in outputs.items()}
     assert probe.compare(linear, wrong, x).verdict in ("diverge", "unchecked")
     assert probe.compare(linear, outputs, x).verdict == "agree"
+
+
+def test_a_square_map_with_its_channels_last_and_a_mistake(tmp_path):
+    """Of the orders of axes that fit its shape the one that moves the channels, and the command
+    that looks closer takes the values."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(2, 8, 3, stride=2, padding=1).eval()
+    torch.save(nn.Sequential(conv), tmp_path / "net.pt")
+    x = np.random.default_rng(3).normal(size=(2, 2, 6, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    padded = nn.functional.pad(torch.from_numpy(x), (0, 1, 0, 1))
+    with torch.no_grad():
+        wrong = nn.functional.conv2d(padded, conv.weight, conv.bias, stride=2).numpy()
+    (tmp_path / "dump").mkdir()
+    np.save(tmp_path / "dump" / "0.npy", wrong.transpose(0, 2, 3, 1))
+    found = probe.compare(nn.Sequential(conv), tmp_path / "dump", x)
+    (pair,) = found.pairs
+    assert pair.axes == "0,2,3,1", found
+    assert [finding.named for finding in pair.findings] == ["symmetric-padding"], found
+    files = [str(tmp_path / name) for name in ("net.pt", "dump")]
+    options = ["--trust", "--input", str(tmp_path / "x.npy")]
+    text = CliRunner().invoke(command, ["compare", *files, *options, "--json", "-"]).output
+    (line,) = json.loads(text)["pairs"][0]["commands"]
+    assert line.endswith(f"--expect {tmp_path / 'dump' / '0.npy'}"), line
+    closer = CliRunner().invoke(command, line.split()[1:])
+    assert closer.exit_code == 1 and "symmetric-padding: padded 0 before" in closer.output

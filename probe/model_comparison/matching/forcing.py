@@ -58,7 +58,8 @@ def force(
 
 def likely_ways(state: WalkState, a: Tensor, b: Tensor, inner: Tensor | None = None) -> list[Way]:
     """The ways to try first: that of the op where ``inner`` is what it gives (its axes are the same
-    in every framework), that of the inputs, then the last that fitted such ranks."""
+    in every framework), that of the inputs, then the last that fitted such ranks; else those that
+    move the channels."""
     rank = (a.value.ndim, state.values[b].ndim if b in state.values else b.value.ndim)
     likely = []
     if inner is not None and rank[0] == rank[1]:
@@ -69,7 +70,17 @@ def likely_ways(state: WalkState, a: Tensor, b: Tensor, inner: Tensor | None = N
             likely.append(way)
     shapes = (a.value.shape, state.values[b].shape if b in state.values else b.value.shape)
     likely += [state.remembered[key] for key in (rank, shapes) if key in state.remembered]
-    return [way for way in likely if way.fits(a.value.shape)]
+    return [way for way in likely if way.fits(a.value.shape)] or _channels_moved(*shapes)
+
+
+def _channels_moved(a: tuple[int, ...], b: tuple[int, ...]) -> list[Way]:
+    """The ways between channels first and last, where the shapes are those and differ: of the
+    orders of axes that fit a square map the only usual ones."""
+    if a == b or len(a) != len(b) or len(a) < 3:
+        return []
+    last = len(a) - 1
+    orders = ((0, *range(2, last + 1), 1), (0, last, *range(1, last)))
+    return [Way(perm) for perm in orders if tuple(a[axis] for axis in perm) == b]
 
 
 def aligned(
