@@ -194,7 +194,7 @@ def _constant(op: Op, case: Case, position: int) -> float | None:
     if not isinstance(op, Elementwise):
         return None
     with np.errstate(all="ignore"):
-        (y,) = op.run(case.input_of(position))
+        (y,) = op.run(case.input_of(position).astype(np.float64))
     return float(y.flat[0]) if y.size > 1 and (y == y.flat[0]).all() else None
 
 

@@ -90,14 +90,22 @@ def _share(case: Case, quotient: _Quotient) -> np.ndarray:
 def _divisor(case: Case, position: int) -> np.ndarray | None:
     """The whole numbers that a step divides by."""
     step = case.steps[position]
-    if not isinstance(step.op, ops.Div | ops.BitShift):
+    if not isinstance(step.op, ops.Div | ops.FloorDiv | ops.BitShift):
         return None
-    by = np.asarray(step.sources(position)[1].of(case.inputs, case.values), np.float64)
+    by = np.asarray(_by_ref(case, position).of(case.inputs, case.values), np.float64)
     if isinstance(step.op, ops.BitShift):
         if step.op.left or not (np.abs(by - _BITS / 2) < _BITS / 2).all():
             return None
         return np.exp2(by)
     return by if (by > 0).all() and np.array_equal(by, np.rint(by)) else None
+
+
+def _by_ref(case: Case, position: int) -> Ref:
+    """What a step divides by, with its sign where its size alone is divided by."""
+    by = case.steps[position].sources(position)[1]
+    if by.step >= 0 and isinstance(case.steps[by.step].op, ops.Abs):
+        return case.steps[by.step].sources(by.step)[0]
+    return by
 
 
 def _before(case: Case, position: int) -> Iterator[int]:
@@ -125,13 +133,13 @@ def _by(case: Case, quotient: _Quotient) -> str:
     if isinstance(case.steps[quotient.divided].op, ops.BitShift):
         bits = np.unique(np.log2(quotient.by))
         return f"shifted by {bits[0]:.0f} bits" if bits.size == 1 else "shifted"
-    by = case.steps[quotient.divided].sources(quotient.divided)[1]
+    by = _by_ref(case, quotient.divided)
     return f"divided by {tensor_name(case, by)}"
 
 
 def _otherwise(case: Case, quotient: _Quotient, mode: str, what: str) -> Change:
     at = len(case.steps)
-    by = case.steps[quotient.divided].sources(quotient.divided)[1]
+    by = _by_ref(case, quotient.divided)
     steps: dict[int, Step] = {}
     if isinstance(case.steps[quotient.divided].op, ops.BitShift):
         by = Ref(at)
