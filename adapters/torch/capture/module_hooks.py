@@ -9,6 +9,7 @@ import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any
 
@@ -17,12 +18,13 @@ import torch
 
 from probe.capture.earlier_calls import Earlier, earlier_calls
 from probe.capture.producers import Producers
+from probe.errors import BadInput
 from probe.model import CallArguments, OnCall
 from probe.process.interrupts import Shared, held_back, interruptible
 from probe.process.log_suppression import silenced
 from probe.process.model_lock import turn
 
-from .arguments import filled
+from .arguments import filled, names_of_arrays
 from .forward_errors import check_arguments, failure
 from .function_calls import FunctionCalls
 from .module_capture import member
@@ -93,7 +95,47 @@ def watch(
             raised += [] if calls is None else [calls.raised]
             if any(error is ours for ours in raised):
                 raise
-            raise failure(error, root, inputs, names) from None
+            failed = failure(error, root, inputs, names)
+    raise _exchanged(root, inputs, arguments) or failed
+
+
+def _exchanged(
+    root: torch.nn.Module, inputs: Sequence[torch.Tensor], arguments: CallArguments | None
+) -> BadInput | None:
+    """What is said of inputs on which the pass fails, where it runs with two of them exchanged."""
+    names = names_of_arrays(root, arguments)
+    if not 2 <= len(inputs) <= min(_EXCHANGED, len(names)) or not all(names):
+        return None
+    for first, second in combinations(range(len(inputs)), 2):
+        swapped = list(inputs)
+        swapped[first], swapped[second] = inputs[second], inputs[first]
+        if _runs(root, swapped, arguments):
+            return BadInput(
+                f"{type(root).__name__} fails on these inputs and runs with {names[first]} and "
+                f"{names[second]} exchanged: give each in the other's place"
+            )
+    return None
+
+
+_EXCHANGED = 4
+"""Up to how many inputs two of them are exchanged."""
+
+
+def _runs(
+    root: torch.nn.Module, inputs: Sequence[torch.Tensor], arguments: CallArguments | None
+) -> bool:
+    modules = list(root.modules())
+    args, kwargs = (tuple(inputs), {}) if arguments is None else filled(arguments, inputs)
+    with held_back(), ExitStack() as stack:
+        stack.enter_context(turn(modules))
+        stack.enter_context(unchanged(modules))
+        _enter_settings(stack)
+        try:
+            with interruptible(at_calls=True):
+                root(*args, **kwargs)
+        except Exception:
+            return False
+    return True
 
 
 def _watchers(

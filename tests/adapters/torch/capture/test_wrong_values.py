@@ -38,6 +38,7 @@ class Tokens(nn.Module):
         (Tokens("function"), -IDS, "the index -1 at [0, 0] is none of them"),
         (nn.EmbeddingBag(8, 3), IDS, "the index 99 at [0, 1] is none of them"),
         (Tokens(), FLOATS, "values such as -0.6: give integers (random ones: np.random.randint(0,"),
+        (Tokens(), FLOATS.reshape(1, 2, 1, 3), "np.random.randint(0, 8, (1, 2))"),
         (Tokens(), FLOATS // 1 * 0, "you gave float32: give integers, x.astype(np.int64)"),
         (Tokens("index"), FLOATS, "you gave float32 values such as -0.6: give integers"),
         (nn.Conv1d(6, 2, 1), IDS, "Conv1d expects (batch, channels, length) with 6 channels"),
@@ -94,3 +95,29 @@ def test_inputs_in_each_other_s_place_are_told():
 def test_values_that_the_model_computes(module, x, words):
     with pytest.raises(ForwardFailed, match=re.escape(words)):
         probe.check(module, "", x)
+
+
+class Both(nn.Module):
+    """Ids and other features."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.linear, self.passes = nn.Embedding(8, 4), nn.Linear(6, 4), 0
+
+    def forward(self, ids, dense):
+        self.passes += 1
+        return self.table(ids).mean(1) + self.linear(dense)
+
+
+def test_two_inputs_in_each_other_s_place():
+    module, ids, dense = Both().eval(), IDS % 8, FLOATS
+    words = "Both fails on these inputs and runs with ids and dense exchanged"
+    for x in ([dense, ids], {"ids": dense, "dense": ids}):
+        with pytest.raises(BadInput, match=words):
+            probe.check(module, "linear", x)
+    assert module.passes == 0, "the module is as it was"
+    assert probe.check(module, "linear", {"dense": dense, "ids": ids}).verdict == "agree"
+    for x in ([dense, dense], [ids, dense[:, :5]]):  # another order does not help
+        with pytest.raises((BadInput, ForwardFailed)) as raised:
+            probe.check(module, "linear", x)
+        assert "exchanged" not in str(raised.value)
