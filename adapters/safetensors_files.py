@@ -68,7 +68,18 @@ def _header(file: Path) -> dict[str, StoredTensor]:
                 for name, part in slices.items()
             }
     except (SafetensorError, OSError, ValueError) as error:
-        raise CannotOpen(f"{file} is a broken .safetensors file: {first_line(error)}") from None
+        raise CannotOpen(broken(file, error)) from None
+
+
+def broken(file: Path, error: Exception) -> str:
+    """What is said of a file that safetensors cannot read."""
+    words = f"{file} is a broken .safetensors file"
+    if not isinstance(error, SafetensorError):
+        return f"{words}: {first_line(error)}"
+    return (
+        f"{words}: its {file.stat().st_size:,} bytes are not what its header says; copy or "
+        "download it once more"
+    )
 
 
 def _type(name: str) -> str:

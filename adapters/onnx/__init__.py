@@ -1,6 +1,7 @@
 """ONNX files and models: each node that follows from the model's input is a layer, run by ONNX
 Runtime."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,16 @@ def open_model(
             "or export it once more"
         ) from None
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        if missing := _EXTERNAL.search(str(error)):
+            name = missing[1].removeprefix("./")
+            raise CannotOpen(
+                f"the weights of {path} lie in another file, {name}, which is not there: put it "
+                "beside the model"
+            ) from None
         raise CannotOpen(
             f"{path} cannot be read as an ONNX model: {' '.join(str(error).split())[:200]}"
         ) from None
     return OnnxModel(proto, str(path), other_files=beside, limited=not trust)
+
+
+_EXTERNAL = re.compile(r"should be stored in (.+?), but it (?:is not regular file|doesn't exist)")

@@ -146,6 +146,10 @@ def loaded(path: str, signature: str) -> SignatureGraph:
     except CannotOpen:
         raise
     except Exception as error:  # whatever TensorFlow finds wrong
+        if "Failed to find any matching files" in str(error):
+            raise CannotOpen(
+                f"{path} lacks its weights, the files variables/variables.*: copy the whole folder"
+            ) from None
         raise CannotOpen(f"TensorFlow cannot load {path}: {first_line(error)}") from None
     inputs, outputs = (
         tuple(graph.get_tensor_by_name(tensor.name) for tensor in tensors)

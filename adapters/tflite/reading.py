@@ -1,6 +1,7 @@
 """A .tflite file read with bounds: every size, offset and index is checked before what it names is
 read, and nothing is read twice under many names."""
 
+import struct
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -57,7 +58,13 @@ def read_model(content: bytes, what: str) -> TfliteFile:
     except ProbeError:
         raise
     except Exception as error:  # of struct, of NumPy, of decoding: wherever an offset led
-        raise CannotOpen(f"{what} is a damaged .tflite file ({in_words(error)})") from None
+        if isinstance(error, struct.error):
+            why = f"its {len(content):,} bytes end before what they refer to"
+        else:
+            why = in_words(error)
+        raise CannotOpen(
+            f"{what} is a damaged .tflite file ({why}): copy or convert it once more"
+        ) from None
 
 
 def _model(cursor: Cursor) -> TfliteFile:

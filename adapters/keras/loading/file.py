@@ -9,6 +9,7 @@ import importlib
 import io
 import json
 import math
+import re
 import struct
 import zipfile
 import zlib
@@ -126,7 +127,12 @@ def _reason(error: Exception) -> str:
     other = isinstance(error, LookupError) and " " not in str(error)
     if other or isinstance(error, AttributeError | TypeError):
         return "its config or metadata is not structured as Keras writes it"
+    if cut := _CUT.search(str(error)):
+        return f"it ends after {int(cut[1]):,} of {int(cut[2]):,} bytes: copy it once more"
     return first_line(error)
+
+
+_CUT = re.compile(r"truncated file: eof = (\d+),.*stored_eof = (\d+)")
 
 
 def _read_archive(path: Path) -> File:

@@ -27,7 +27,7 @@ from probe.files.regular_file import open_file
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
-from ...safetensors_files import headers, same_set
+from ...safetensors_files import broken, headers, same_set
 from ...user_modules import import_all, import_option
 from ..capture.exported_program import load_program
 
@@ -89,7 +89,7 @@ def stored(files: Sequence[Path]) -> dict[str, torch.Tensor]:
         try:
             found.update(load_file(file))
         except SafetensorError as error:
-            raise CannotOpen(f"{file} is a broken .safetensors file: {error}") from None
+            raise CannotOpen(broken(Path(file), error)) from None
     return found
 
 
