@@ -6,7 +6,7 @@ from typing import TypedDict
 import click
 
 from probe.cli.arguments import Given
-from probe.cli.option_values import shapes
+from probe.cli.option_values import device, shapes
 from probe.cli.options import options_of, replace_option
 
 __all__ = ["Comparing", "OfSide", "parameters"]
@@ -161,7 +161,10 @@ def _how_models_are_opened() -> list[click.Option]:
         _signature("a"),
         _signature("b"),
         click.Option(
-            ["--device"], metavar="cuda|mps|cpu", help="Where both models run.  [default: cpu]"
+            ["--device"],
+            metavar="cuda|mps|cpu",
+            callback=device,
+            help="Where both models run.  [default: cpu]",
         ),
         click.Option(
             ["--trust"],

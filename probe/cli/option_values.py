@@ -8,7 +8,17 @@ import click
 
 from probe.suggestions import did_you_mean
 
-__all__ = ["files_of_layers", "literals", "numbers", "shapes"]
+__all__ = ["device", "files_of_layers", "literals", "numbers", "shapes"]
+
+
+def device(_: Any, __: Any, value: str | None) -> str | None:
+    """Whether a device is there only its framework knows, which takes seconds to start."""
+    if value is None or _DEVICE.fullmatch(value):
+        return value
+    raise click.BadParameter(f"a device is cpu, cuda, cuda:1 or mps; you gave {value!r}")
+
+
+_DEVICE = re.compile(r"(cpu|cuda|mps)(:\d+)?|disk")
 
 
 def numbers(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:

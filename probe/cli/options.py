@@ -7,7 +7,7 @@ import click
 from probe.cli import settings
 from probe.cli.completion import complete_layer
 from probe.cli.misuse import of_more_words, repeated, valueless
-from probe.cli.option_values import files_of_layers, literals, numbers, shapes
+from probe.cli.option_values import device, files_of_layers, literals, numbers, shapes
 from probe.errors import ProbeError
 
 __all__ = [
@@ -244,6 +244,7 @@ _GROUPS: dict[str, list[click.Option]] = {
         click.Option(
             ["--device"],
             metavar="cuda|mps|cpu|disk",
+            callback=device,
             help="Where the model runs; cuda:1 is the second GPU. disk: on the CPU, the parameters "
             "of a Hugging Face directory stay on the disk.  [default: cpu]",
         ),
@@ -358,6 +359,7 @@ def recording_parameters() -> list[click.Parameter]:
             "repeat the option for more.",
         ),
         *recording_options(),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Do not say what was written."),
     ]
 
 

@@ -86,6 +86,10 @@ MISTAKES = {
     "net.onnx product": "a layer is given by --layer product: probe net.onnx --layer product",
     "net.onnx net.onxx": "net.onxx does not exist; did you mean net.onnx",
     "x.npy net.onnx": "given by --input: probe net.onnx --input x.npy",
+    "net.onnx --input x.npy x.npy": "--input is given already; without x.npy: probe net.onnx "
+    "--input x.npy",
+    "net.onnx --layer product --device gpu": "a device is cpu, cuda, cuda:1 or mps; you gave 'gpu'",
+    "compare net.onnx net.onnx --device gpu": "a device is cpu, cuda, cuda:1 or mps; you gave",
     "net.pt compare net.onnx --factory net.py:Net": "comes first: probe compare net.pt net.onnx "
     "--a-factory net.py:Net",
     "net.onnx record -o r.npz": "the command comes first: probe record net.onnx -o r.npz",
