@@ -28,6 +28,8 @@ def record(arguments: Arguments, patterns: tuple[str, ...]) -> int:
     """Writes the recording and says what is in it."""
     model = _recorded(arguments, patterns)
     count = len(model.layers)
+    if arguments.quiet:
+        return 0
     say(printable.line(f"written: {arguments.record} ({count} layers)"))
     if text := settings.note():
         say(printable.line(f"note: {text}"))

@@ -181,3 +181,8 @@ def test_a_check_imports_what_it_needs(probe, tmp_path):
     spared |= {f"probe.ops.{one}" for one in ("recurrent.rnn_lstm_gru", "quantize.qkeras_bits")}
     spared |= {"probe.hypotheses", "probe.diagnosis.search", "probe.model_comparison.compare"}
     assert sorted(imported & spared) == []
+
+
+def test_a_quiet_recording_says_nothing(probe, tmp_path):
+    given = ("record", *MODELS["digits.pt"], "-o", tmp_path / "run.npz", "-q")
+    assert probe(*given) == (0, "", "") and (tmp_path / "run.npz").exists()
