@@ -13,6 +13,14 @@ from typing import Any
 import numpy as np
 
 from probe.numerics.dtypes import widened
+from probe.ops.elementwise.bitwise import (
+    BitCast,
+    BitShift,
+    BitwiseAnd,
+    BitwiseNot,
+    BitwiseOr,
+    BitwiseXor,
+)
 from probe.ops.recurrent.gate_blocks import Gated
 from probe.ops.recurrent.rnn_lstm_gru import GRU, LSTM, RNN
 from probe.ops.weight import Weight
@@ -36,6 +44,8 @@ layer's own are 0."""
 _ENOUGH = 5
 """How many times as many time steps as entries of a unit are looked at."""
 _ZERO = 1e-7
+_BITS = (BitCast, BitShift, BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor)
+"""What has no slope, and takes integers alone."""
 
 
 def weights_of_recurrences(case: Case, allowed: np.ndarray) -> Iterator[Solved]:
@@ -53,7 +63,9 @@ def iterated_weights(case: Case, allowed: np.ndarray, solved: Collection[str]) -
     few, slack = _few_samples(case, allowed)
     problems: list[tuple[float, int, str, Problem, np.ndarray]] = []
     for name, weight in case.weights.items():
-        if name not in solved and weight.effective.size <= _MOST[case.thorough]:
+        if name in solved or weight.effective.size > _MOST[case.thorough]:
+            continue
+        if not any(isinstance(case.steps[at].op, _BITS) for at in depending(case, name)):
             problem = _of_weight(few, name, slack)
             output = problem.run(problem.have)
             slopes = problem.slopes(problem.have, output)

@@ -59,3 +59,25 @@ def test_other_weights_are_not_told_as_joined(model):
     expected = wrong(torch.from_numpy(x)).detach().numpy()
     report = probe.check(model, "", x, expected=expected.astype(np.float32))
     assert "entries of base.bias" in report.findings[0].claim, report
+
+
+class Packed(nn.Module):
+    """Two numbers of four bits in each byte, of which none is solved for as a float."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("codes", torch.arange(24, dtype=torch.uint8).reshape(4, 6) * 7)
+        self.scale = nn.Parameter(torch.rand(4, 1) + 0.1)
+
+    def forward(self, x):
+        halves = torch.stack([self.codes & 15, self.codes >> 4], -1).flatten(1)
+        return x @ (halves.float() * self.scale).T
+
+
+def test_the_bits_of_a_weight_are_not_solved_for():
+    module = Packed().eval()
+    x = draw(40, 12)
+    with torch.no_grad():
+        wrong = np.sin(module(torch.tensor(x)).numpy())
+    report = probe.check(module, "", x, expected=wrong)
+    assert report.verdict == "diverge" and "internal error" not in str(report), report
