@@ -1,6 +1,6 @@
 """Ways to read values of another shape than the output but as many: flat, or with other axes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import permutations
 
@@ -12,8 +12,8 @@ __all__ = ["ALIKE", "Reading", "readings"]
 
 ALIKE = 0.5
 """The correlation with the healthy values of a reading that is worth telling by itself."""
-_MOST = 3
-"""How many are tried."""
+_MOST, _MOVED = 3, 2
+"""How many are tried, and how many of those that the shape speaks for before any other."""
 _MOST_AXES = 5
 
 
@@ -40,8 +40,13 @@ def readings(case: Case) -> tuple[Reading, ...]:
     number of values."""
     if case.comparable or case.observed.size != case.healthy.size or case.observed.size < 2:
         return ()
-    found = (*_axes_moved(case), _in_order(case), *_channels_moved(case))
-    return tuple(sorted(found, key=lambda reading: -reading.likeness)[:_MOST])
+    moved = _likeliest(_axes_moved(case))[:_MOVED]
+    others = _likeliest([_in_order(case), *_channels_moved(case)])
+    return tuple(_likeliest([*moved, *others[: _MOST - len(moved)]]))
+
+
+def _likeliest(ways: Iterable[Reading]) -> list[Reading]:
+    return sorted(ways, key=lambda reading: -reading.likeness)
 
 
 def _given(case: Case) -> str:

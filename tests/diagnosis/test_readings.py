@@ -59,6 +59,21 @@ def test_the_mistake_is_found_whatever_the_form(conv, without_bias, form):
     assert words in report.diagnosis[0]
 
 
+@pytest.mark.parametrize(("width", "seed"), [(6, 0), (10, 2)], ids=["square", "wide"])
+def test_the_axes_that_are_told_are_those_of_the_values(width, seed):
+    """Read in another order whose shape fits too, the values would have to be transposed once
+    more, to a shape that they do not have."""
+    torch.manual_seed(seed)
+    conv = torch.nn.Conv2d(2, 8, 3, stride=2, padding=1).eval()
+    x = np.random.default_rng(seed).normal(size=(2, 2, 6, width)).astype(np.float32)
+    padded = F.pad(torch.from_numpy(x), (0, 1, 0, 1))
+    mine = F.conv2d(padded, conv.weight.detach(), conv.bias.detach(), stride=2).numpy()
+    report = package.check(conv, "", given=x, expected=mine.transpose(0, 2, 3, 1))
+    (finding,) = report.findings
+    assert (finding.slug, finding.also) == ("symmetric-padding", ()), report
+    assert "are compared with the output's axes in the order (0, 2, 3, 1)" in report.diagnosis[0]
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_values_that_are_right_but_for_the_form(conv, form):
     make, _ = FORMS[form]

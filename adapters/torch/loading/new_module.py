@@ -40,9 +40,9 @@ def own(module: torch.nn.Module, before: Alive, label: str) -> torch.nn.Module:
         if id(part) in old and (part is module or _has_tensors(part)):
             what = f"its part {name!r}" if name else "a module"
             raise BadInput(
-                f"the factory {label} returned {what} that was there before, and whose weights "
-                "would be overwritten: a factory makes a new module each time it is called, as "
-                f"{type(part).__name__}(...) does, or copy.deepcopy of the other"
+                f"the factory {label} returned {what} that was there before; its weights would be "
+                f"overwritten: make a new one each time, as {type(part).__name__}(...) does, or "
+                "copy.deepcopy of the other"
             )
     copies: dict[int, object] = {}
     for part in list(module.modules()):

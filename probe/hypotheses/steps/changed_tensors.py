@@ -77,7 +77,9 @@ _MAPPED = 4.0
 class _WithMapped(Op):
     """An op with one of its parameters mapped in the framework's layout."""
 
-    op: Op
+    op: Any
+    """An ``Op``, and no activation, which a field of that type is and which others take the place
+    of."""
     name: str
     map: Map
 
@@ -86,7 +88,8 @@ class _WithMapped(Op):
         """The op with the parameter mapped."""
         weight = getattr(self.op, self.name)
         changed = self.map.function(weight.effective.astype(np.float64))
-        return replace(self.op, **{self.name: replace(weight, effective=changed)})
+        op: Op = replace(self.op, **{self.name: replace(weight, effective=changed)})
+        return op
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return self.changed.run(*inputs)
