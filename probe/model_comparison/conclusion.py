@@ -9,7 +9,7 @@ from probe.capture.replacing import Replacing
 from probe.model_comparison.graphs.weights import held_weights
 from probe.model_comparison.pairing import Compared
 from probe.model_comparison.passes import ComparedPasses
-from probe.model_comparison.reports.blocks import placed, relation_of
+from probe.model_comparison.reports.blocks import names_of, placed, relation_of
 from probe.model_comparison.reports.result import ModelComparison, Pair
 from probe.model_comparison.rows import NAN_ALONE
 from probe.model_comparison.sides import Side
@@ -134,13 +134,13 @@ def _why_unchecked(outcome: Compared, agreeing: str, strict: bool) -> str:
     """What could not be compared though all that was agrees; "" where nothing is left."""
     empty = [pair for pair in outcome.pairs if NAN_ALONE in pair.notes]
     if empty:
-        where = printable.name(" + ".join(empty[0].b))
+        where = printable.name(names_of(empty[0].b))
         return f"unchecked: {agreeing}; in {where} of B {NAN_ALONE}"
     uncomputed = [pair for pair in outcome.pairs if _is_uncomputed(pair)]
     if uncomputed:
         why = "".join(f": {note}" for note in uncomputed[0].notes[:1])
         return (
-            f"unchecked: {agreeing}; {' + '.join(uncomputed[0].b)} of B could not be computed from "
+            f"unchecked: {agreeing}; {names_of(uncomputed[0].b)} of B could not be computed from "
             f"A's tensors{why}"
         )
     if outcome.unheld:
@@ -164,7 +164,7 @@ def _is_uncomputed(pair: Pair) -> bool:
 
 def _of_sources(sources: Sequence[Pair]) -> str:
     first = sources[0]
-    name = printable.name(" + ".join(first.b))
+    name = printable.name(names_of(first.b))
     why = ""
     if first.differs:
         field, mine, theirs = first.differs[0]

@@ -274,3 +274,14 @@ def test_a_square_map_with_its_channels_last_and_a_mistake(tmp_path):
     assert line.endswith(f"--expect {tmp_path / 'dump' / '0.npy'}"), line
     closer = CliRunner().invoke(command, line.split()[1:])
     assert closer.exit_code == 1 and "symmetric-padding: padded 0 before" in closer.output
+
+
+def test_the_verdict_names_the_ends_of_many_layers_in_a_row():
+    """As the table does; joined, they were cut in the middle of a word."""
+    torch.manual_seed(0)
+    net = nn.Sequential(*(nn.Sequential(nn.Linear(5, 5), nn.GELU()) for _ in range(3))).eval()
+    x = np.random.default_rng(3).normal(size=(4, 5)).astype(np.float32)
+    with torch.no_grad():
+        last = net(torch.from_numpy(x)).numpy() + 1
+    found = probe.compare({"2.1": last}, net, x)
+    assert "B differs from A in 0.0 … 2.1 (6)" in found.sentence, found
