@@ -96,13 +96,15 @@ def laid_out(row: Row, columns: Columns) -> str:
         kind = row.kind
     cells = ((name, columns.name), (kind, columns.kind), (row.shape, columns.shape))
     begun, start = f"{row.verdict:<10}", 10
-    parts = [begun]
+    parts, aligned = [begun], True
     for text, width in cells:
         if width:
+            aligned = len(begun) == start  # else a shape would stand beside its column
             start += width + 1
             begun = f"{begun}{text} ".ljust(start)
             parts.append(text)
-    if len(begun) + min(len(row.said), _FEWEST) <= columns.page:
+    aligned = aligned or not columns.shape
+    if aligned and len(begun) + min(len(row.said), _FEWEST) <= columns.page:
         return printable.page([f"{begun}{row.said}".rstrip()], columns.page)
     if len(row.said) > _SAID:
         return printable.page([begun.rstrip(), f"{'':<10}{row.said}"], columns.page)

@@ -171,6 +171,8 @@ def test_the_columns_of_a_sweep_stay_where_they_are(page, short):
             *_, last = told.splitlines()
             assert all(len(one) <= page for one in told.splitlines()), told
             assert not short or told == last
+            if columns.shape and not short:
+                assert last.index("(2, 4)") == 10 + columns.name + columns.kind + 2, told
             taken = len(last.partition(" equal")[0].rstrip())
             if short or len(name) <= columns.name or told != last:
                 begun.add(last.index("equal"))
