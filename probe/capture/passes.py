@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -138,12 +138,25 @@ def captured(model: ModelLike, question: Question) -> Passes:
     model = opened(model)
     if isinstance(question.layer, tuple):
         return _segment(model, question, question.layer)
+    _refuse_no_name(question.layer)
     if isinstance(model, Unloaded):  # before a framework is imported
         _refuse_unloaded(model, question, question.layer)
     check_names(model, {question.layer: None, **question.values})
     if question.given is not None:
         return _alone(model, question, question.layer)
     return _of_layer(model, question, question.layer)
+
+
+def _refuse_no_name(layer: Any) -> None:
+    if isinstance(layer, str):
+        return
+    hint = ""
+    if hasattr(layer, "shape") or isinstance(layer, Mapping | list):
+        hint = "; the input comes behind the layer's name, or as x="
+    raise BadInput(
+        f'the names of layers must be text ("" for a single layer); you gave '
+        f"{type(layer).__name__}{hint}"
+    )
 
 
 def _refuse_unloaded(model: Unloaded, question: Question, layer: str) -> None:

@@ -32,6 +32,10 @@ MISTAKES = {
     "dict(input1=input1, input2=input2)": lambda: probe.check(PAIR, "", [X]),
     "give an instance, Linear()": lambda: probe.check(nn.Linear, "", X),
     "after module.load_state_dict(...)": lambda: probe.check(MODEL.state_dict(), "", X),
+    "you gave ndarray; the input comes behind the layer's name, or as x=": lambda: probe.check(
+        MODEL, X
+    ),
+    'text ("" for a single layer); you gave ndarray': lambda: probe.explain(MODEL, X, at=(0, 0)),
     "an array is the input, x=": lambda: probe.check(X, "", X),
 }
 
