@@ -28,29 +28,30 @@ class Searched(NamedTuple):
     """What each output is allowed besides."""
 
 
-def searched(capture: Capture, layer: Reference) -> Searched:
-    """A block with what makes its whole numbers and constants, in NumPy; as it was where NumPy,
-    which may round almost equal numbers otherwise, makes other ones."""
+def searched(capture: Capture, layer: Reference) -> tuple[Searched, ...]:
+    """A block with what makes its whole numbers and constants, in NumPy, but where NumPy, which
+    may round almost equal numbers otherwise, makes other ones; then as it was, with those as
+    inputs and constants."""
     before = layer.values[-1]
     plain = Searched(capture, layer, (0.0,) * len(before))
     if capture.opened is None:
-        return plain
+        return (plain,)
     try:
         whole = capture.opened()
         inputs, values = inputs_of(whole), values_of(whole)
     except Exception as error:
         refused(error)
-        return plain
+        return (plain,)
     if [np.shape(y) for y in values[-1]] != [np.shape(y) for y in before]:
-        return plain
+        return (plain,)
     apart = [_apart(y, own) for y, own in zip(values[-1], before, strict=True)]
     if not all(off <= _ROUNDED * _largest(own) for off, own in zip(apart, before, strict=True)):
-        return plain
+        return (plain,)
     more = tuple(_BEYOND * off for off in apart)
     if any(isinstance(step.op, CalledAgain) for step in whole.steps):
         least = [_ROUNDED * _largest(own) for own in before]
         more = tuple(map(max, more, least))
-    return Searched(whole, Reference(whole.steps, inputs, values), more)
+    return Searched(whole, Reference(whole.steps, inputs, values), more), plain
 
 
 def _apart(values: np.ndarray, before: np.ndarray) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from probe.comparison.compare import Comparison
 from probe.description.description import Description, Site
 from probe.diagnosis.diagnose import Diagnosis, diagnose
-from probe.diagnosis.opened import searched
+from probe.diagnosis.opened import Searched, searched
 from probe.diagnosis.readings import ALIKE, readings
 from probe.diagnosis.search import Progress
 from probe.evaluation.party import PartyResult
@@ -74,26 +74,30 @@ def of_parties(
                 continue
             rounding = RoundingAllowance(precision, None, tolerance)
             way = road if party == "expected" else None
-            cases = _cases(capture, results[party], rounding, way, held)
-            if cases:
-                options = {"certain": comparison.certain, "party": party}
-                return _of_outputs(
-                    cases,
-                    capture.description,
-                    {**options, "thorough": thorough, "progress": progress},
-                )
+            options: dict[str, Any] = {"certain": comparison.certain, "party": party}
+            options |= {"thorough": thorough, "progress": progress}
+            found: Diagnosis | None = None
+            for block in searched(capture, results[party].party.layer):
+                cases = _cases(block, results[party], rounding, way, held)
+                if cases:
+                    diagnosis = _of_outputs(cases, capture.description, options)
+                    if any(finding.left <= 1 for finding in diagnosis.findings):
+                        return diagnosis
+                    found = found or diagnosis
+            if found is not None:
+                return found
         return None
 
 
 def _cases(
-    capture: Capture,
+    block: Searched,
     result: PartyResult,
     rounding: RoundingAllowance,
     road: Road | None,
     held: Mapping[str, Any],
 ) -> dict[int, DifferingOutput]:
     """The outputs of a party that differ, by their numbers."""
-    capture, layer, more = searched(capture, result.party.layer)
+    capture, layer, more = block
     described, steps, values = capture.description, tuple(layer.steps), layer.values
     assert described is not None
     inputs = tuple(layer.raw_inputs)
