@@ -81,7 +81,7 @@ def _before(case: Case, i: int, on: int, wanted: Wanted, mean: bool) -> Wanted |
             return np.asarray(op.run(*inputs[:on], moved, *inputs[on + 1 :])[0])
 
     if isinstance(op, Rearrangement):
-        if classes is not None:
+        if classes is not None or (on and x.dtype.kind in "iu"):  # indices say where, not what
             return None
         return Wanted(*_moved_back(op, inputs, on, y, slack))
     if isinstance(op, Softmax):

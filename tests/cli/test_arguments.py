@@ -24,6 +24,7 @@ VALUES = {
     "at": "0,0,0,0",
     "arg": "use_cache=False",
     "replace": "conv2d=x.npy",
+    "device": "cpu",
     "image_layout": "hwc",
     "scale": "255",
     "rtol": "0",

@@ -83,7 +83,7 @@ CASES = {
     "axes": (Gate, (2, 5, 6), "changed-step", "not the other way round"),
     "over time": (Gate, (2, 5, 6), "changed-step", "axes is (1,) instead of (2,)"),
     "bias": (Gate, (2, 5, 6), "moved-step", "bias is added to"),
-    "gate": (GatedNorm, (2, 5, 8), "moved-step", "is multiplied behind"),
+    "gate": (GatedNorm, (2, 5, 8), "moved-step", "is multiplied after"),
     "skip": (GatedNorm, (2, 5, 8), "missing-step", "as it is before"),
 }
 

@@ -93,7 +93,7 @@ def in_c(compiled, report, fraction, half=True, bits=32, wrap=False):
         (
             {"fraction": 8, "bits": 12},
             "saturation",
-            ["8 fraction bits", "clipped to -8 .. 7.99609", "a 12-bit word"],
+            ["8 fraction bits", "clipped to -8 .. 7.99609", "ap_fixed<12,4>"],
             ("fixed-point",),
         ),
         (

@@ -39,8 +39,8 @@ def argmax(y):
 @pytest.mark.parametrize(
     ("own", "other", "claim"),
     [
-        (lambda y: y.log_softmax(-1), nn.functional.logsigmoid, "LogSigmoid instead of LogSoftmax"),
-        (lambda y: y.logsumexp(-1), lambda y: y.amax(-1), "ReduceMax instead of ReduceLogSumExp"),
+        (lambda y: y.log_softmax(-1), nn.functional.logsigmoid, "log sigmoid instead of log softmax"),
+        (lambda y: y.logsumexp(-1), lambda y: y.amax(-1), "maximum instead of logsumexp"),
         (lambda y: y.softmax(-1) @ torch.arange(12.0), argmax, "1 for the largest, 0 for all"),
         (
             lambda y: torch.fft.fft2(y, dim=(1, 2)).real,
@@ -48,7 +48,7 @@ def argmax(y):
             "scale is 0.129099 instead of 1",
         ),
         (decoded, by_exp, "exp of the output of linear instead of"),
-        (nn.functional.elu, torch.relu, "ReLU instead of Elu"),
+        (nn.functional.elu, torch.relu, "ReLU instead of ELU"),
     ],
 )
 def test_the_function_is_named(own, other, claim):

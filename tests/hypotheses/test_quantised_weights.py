@@ -103,7 +103,7 @@ def integers(m, x, unsigned=False, total=np.int32, clipped=True, point=90):
     [
         ({"unsigned": True}, "modulo 256"),
         ({"total": np.int16}, "wrapped around in int16"),
-        ({"clipped": False}, "wrapping around at the ends instead of Clip"),
+        ({"clipped": False}, "wrapping around at the ends instead of a clip"),
     ],
     ids=lambda one: "" if isinstance(one, dict) else one,
 )

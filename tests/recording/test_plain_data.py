@@ -15,7 +15,7 @@ from own_seed import RNG
 from probe import ops
 from probe.description import Grid, Ref, Step, Weight
 from probe.errors import Undescribed
-from probe.model import Held, Part
+from probe.model import CallAgain, Held, Part
 from probe.recording.plain_data import Unfit, _fields, as_data, from_data, kinds
 
 DTYPES = [np.float32, np.float64, np.int8, ml_dtypes.bfloat16, np.float16, np.int64]
@@ -45,7 +45,7 @@ def drawn(hint: Any, depth: int = 0) -> Any:
         return [drawn(inner[0]), drawn(inner[0])]
     if origin is collections.abc.Mapping:
         return {"part": drawn(inner[1], depth + 1)}
-    if hint in (type(None), Part, Held):
+    if hint in (type(None), Part, Held, CallAgain):
         return None
     if hint is float:
         return [0.1, float("inf"), -0.0, np.float32(0.3), 2][RNG.integers(5)]

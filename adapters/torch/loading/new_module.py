@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from probe.errors import BadInput
+from probe.errors import BadInput, first_line
 
 __all__ = ["Alive", "alive", "own"]
 
@@ -33,26 +33,22 @@ def alive() -> Alive:
 
 
 def own(module: torch.nn.Module, before: Alive, label: str) -> torch.nn.Module:
-    """The module; BadInput where it, or a part that has parameters, was there ``before``. Other
-    such parts, and constants that it shares, are copied."""
+    """The module, with copies of it, or of its parts, parameters and buffers, that were there
+    ``before``; BadInput where one cannot be copied."""
     old = {id(part) for part in (*before.modules, *before.tensors)}
-    for name, part in module.named_modules():
-        if id(part) in old and (part is module or _has_tensors(part)):
-            what = f"its part {name!r}" if name else "a module"
-            raise BadInput(
-                f"the factory {label} returned {what} that was there before; its weights would be "
-                f"overwritten: make a new one each time, as {type(part).__name__}(...) does, or "
-                "copy.deepcopy of the other"
-            )
     copies: dict[int, object] = {}
-    for part in list(module.modules()):
-        held = (*part._modules.items(), *part._parameters.items(), *part._buffers.items())
-        for name, value in held:
-            if id(value) in old:
-                setattr(part, name, copy.deepcopy(value, copies))
+    try:
+        if id(module) in old:
+            module = copy.deepcopy(module)
+        for part in list(module.modules()):
+            held = (*part._modules.items(), *part._parameters.items(), *part._buffers.items())
+            for name, value in held:
+                if id(value) in old:
+                    setattr(part, name, copy.deepcopy(value, copies))
+    except Exception as error:  # whatever __deepcopy__ raises
+        raise BadInput(
+            f"the factory {label} returned a module that was there before, which cannot be copied: "
+            f"make a new one each time ({first_line(error)})"
+        ) from None
     _HANDED_OUT.update(module.modules())
     return module
-
-
-def _has_tensors(module: torch.nn.Module) -> bool:
-    return any(True for _ in module.parameters()) or any(True for _ in module.buffers())

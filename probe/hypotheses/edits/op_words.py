@@ -51,6 +51,7 @@ _WORDS: dict[type, str] = {
     ops.ReduceSum: "sum",
     ops.ReduceMax: "maximum",
     ops.ReduceMin: "minimum",
+    ops.ReduceLogSumExp: "logsumexp",
     ops.ReduceL1: "L1 norm",
     ops.ReduceL2: "L2 norm",
     ops.ReduceStd: "standard deviation",

@@ -35,6 +35,14 @@ def normed_weights(case: Case) -> Iterator[Edit]:
         )
 
 
+def _is_scaled(matrix: np.ndarray, effective: np.ndarray) -> bool:
+    """Whether each row of a kernel is that of what it is computed from, by a factor of its own."""
+    squares = np.square(matrix).sum(axis=1, keepdims=True)
+    factors = (matrix * effective).sum(axis=1, keepdims=True) / np.where(squares > 0, squares, 1)
+    scaled = np.allclose(factors * matrix, effective, rtol=1e-4, atol=1e-6)
+    return scaled and not np.allclose(factors, 1)
+
+
 def _otherwise(weight: Weight) -> Iterator[tuple[str, np.ndarray]]:
     """A kernel from its parts by another norm, in words."""
     parts = [part.astype(np.float64) for part in weight.parts.values() if part.size <= _LARGE]
@@ -45,6 +53,8 @@ def _otherwise(weight: Weight) -> Iterator[tuple[str, np.ndarray]]:
         gains = [part for part in parts if part.ndim == original.ndim and part.size == count]
         gain = gains[0] if len(gains) == 1 else 1.0
         matrix = original.reshape(count, -1)
+        if not _is_scaled(matrix, weight.effective.reshape(count, -1)):
+            continue
         norms = [
             ("the exact spectral norm", float(np.linalg.norm(matrix, 2))),
             ("the norm of the whole kernel", float(np.linalg.norm(matrix))),
