@@ -39,7 +39,11 @@ def argmax(y):
 @pytest.mark.parametrize(
     ("own", "other", "claim"),
     [
-        (lambda y: y.log_softmax(-1), nn.functional.logsigmoid, "log sigmoid instead of log softmax"),
+        (
+            lambda y: y.log_softmax(-1),
+            nn.functional.logsigmoid,
+            "log sigmoid instead of log softmax",
+        ),
         (lambda y: y.logsumexp(-1), lambda y: y.amax(-1), "maximum instead of logsumexp"),
         (lambda y: y.softmax(-1) @ torch.arange(12.0), argmax, "1 for the largest, 0 for all"),
         (
