@@ -81,9 +81,12 @@ def _before(case: Case, i: int, on: int, wanted: Wanted, mean: bool) -> Wanted |
             return np.asarray(op.run(*inputs[:on], moved, *inputs[on + 1 :])[0])
 
     if isinstance(op, Rearrangement):
-        if classes is not None or (on and x.dtype.kind in "iu"):  # indices say where, not what
+        if classes is not None:
             return None
-        return Wanted(*_moved_back(op, inputs, on, y, slack))
+        try:
+            return Wanted(*_moved_back(op, inputs, on, y, slack))
+        except IndexError:  # its numbers are indices, which say where and not what
+            return None
     if isinstance(op, Softmax):
         if classes is not None:
             return None
