@@ -41,10 +41,12 @@ def own(module: torch.nn.Module, before: Alive, label: str) -> torch.nn.Module:
         if id(module) in old:
             module = copy.deepcopy(module)
         for part in list(module.modules()):
-            held = (*part._modules.items(), *part._parameters.items(), *part._buffers.items())
-            for name, value in held:
-                if id(value) in old:
-                    setattr(part, name, copy.deepcopy(value, copies))
+            if id(part) in old:
+                continue  # the user's, of which the module has a copy now
+            members = (*part._modules.items(), *part._parameters.items(), *part._buffers.items())
+            for name, member in members:
+                if id(member) in old:
+                    setattr(part, name, copy.deepcopy(member, copies))
     except Exception as error:  # whatever __deepcopy__ raises
         raise BadInput(
             f"the factory {label} returned a module that was there before, which cannot be copied: "

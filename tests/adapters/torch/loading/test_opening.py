@@ -219,6 +219,17 @@ def test_nothing_that_was_there_before_is_written(folder, net):
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
 
+def test_a_module_around_one_that_was_there_before_has_a_copy_of_it(folder, net):
+    path = saved(folder, {f"module.{name}": value + 1 for name, value in net.state_dict().items()})
+    before, parts = copy.deepcopy(net.state_dict()), list(net.modules())
+    opened = probe.open_model(path, factory=lambda: torch.nn.DataParallel(net.train()))
+    assert net.training and list(net.modules()) == parts
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    copied = opened.module.module
+    assert copied is not net and not copied.training
+    assert all(torch.equal(before[name] + 1, value) for name, value in copied.state_dict().items())
+
+
 def test_a_part_without_parameters_and_a_constant_may_be_shared(folder, net):
     """As a default argument and a global of the user's file are; they are copied."""
     dropout, mean = torch.nn.Dropout(), torch.zeros(3)
