@@ -135,16 +135,32 @@ def _settings(model: str) -> tuple[str, dict[str, Any]]:
             if not isinstance(table, Mapping):
                 raise BadInput(
                     f"{name}: {pattern} stands in no table: settings stand in a table for a model, "
-                    f'write ["{_from_here(model)}"] above it'
+                    f"write {_header(name, _from_here(model))} above it"
                 )
-            if inside := next((key for key, value in table.items() if _is_table(key, value)), ""):
+            parts = _parts(pattern, table)
+            if parts != [pattern]:
                 raise BadInput(
                     f"{name}: TOML parts names at their dots: write the table as "
-                    f'["{pattern}.{inside}"], in quotes'
+                    f"{_header(name, '.'.join(parts))}, in quotes"
                 )
             if _matches(model, pattern):
                 return name, dict(_options(name, pattern, table))
     return "", {}
+
+
+def _parts(pattern: str, table: Mapping[str, Any]) -> list[str]:
+    """The names of the tables in each other that an unquoted name with dots has made; without
+    those of pyproject.toml in front, which is none of them."""
+    parts = [pattern]
+    while inside := next((key for key, value in table.items() if _is_table(key, value)), ""):
+        parts.append(inside)
+        table = table[inside]
+    return parts[2:] if parts[:2] == ["tool", "probe"] and len(parts) > 2 else parts
+
+
+def _header(name: str, pattern: str) -> str:
+    """The line above the settings of a model in a file of this name."""
+    return f'["{pattern}"]' if name == _FILES[0] else f'[tool.probe."{pattern}"]'
 
 
 def _is_table(key: str, value: Any) -> bool:
@@ -198,12 +214,14 @@ def _options(name: str, pattern: str, table: Mapping[str, Any]) -> Mapping[str, 
     for key, value in table.items():
         if key not in _KEYS:
             raise BadInput(
-                f'{name}: ["{pattern}"] has the unknown setting {key!r}; there are '
+                f"{name}: {_header(name, pattern)} has the unknown setting {key!r}; there are "
                 f"{', '.join(_KEYS)}"
             )
         option, parse, words = _KEYS[key]
         if (parsed := parse(value)) is None:
-            raise BadInput(f'{name}: {key} of ["{pattern}"] is {words}; you gave {value!r}')
+            raise BadInput(
+                f"{name}: {key} of {_header(name, pattern)} is {words}; you gave {value!r}"
+            )
         found[option] = parsed
     return found
 

@@ -77,7 +77,9 @@ def test_the_command_line_comes_first(probe, project):
             "shape stands in no table: settings stand in a table for a model, write "
             '["models/net.pt"] above it',
         ),
-        ("[models.net.pt]\nshape = [1]", 'write the table as ["models.net"], in quotes'),
+        ("[net.pt]\nshape = [1]", 'write the table as ["net.pt"], in quotes'),
+        ("[models.net.pt]\nshape = [1]", 'write the table as ["models.net.pt"], in quotes'),
+        ('[tool.probe."net.pt"]\nshape = [1]', 'write the table as ["net.pt"], in quotes'),
         ('["*"]\nshape = [1, "2"]', 'shape of ["*"] is a shape such as [1, 3, 224, 224], or'),
         ('["*"]\nfactories = "x"', "unknown setting 'factories'; there are factory, import, input"),
         ('["*"]\nimport = 3', 'import of ["*"] is a module, or a list of them; you gave 3'),
@@ -88,6 +90,20 @@ def test_what_settings_cannot_mean_is_one_sentence(probe, project, text, words):
     (project / "probe.toml").write_text(text)
     status, out, err = probe("models/net.pt", "--layer", "")
     assert (status, out, err.count("\n")) == (2, "", 1) and words in err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[tool.probe.net.pt]\nshape = [1]", 'the table as [tool.probe."net.pt"], in quotes'),
+        ("[tool.probe]\nshape = [1]", 'write [tool.probe."models/net.pt"] above it'),
+        ('[tool.probe."*"]\nshapes = [1]', '[tool.probe."*"] has the unknown setting'),
+    ],
+)
+def test_a_table_of_pyproject_is_told_as_it_is_written_there(probe, project, text, words):
+    (project / "probe.toml").rename("pyproject.toml").write_text(text)
+    status, out, err = probe("models/net.pt", "--layer", "")
+    assert (status, out, err.count("\n")) == (2, "", 1) and words in err, err
 
 
 @pytest.mark.parametrize(
