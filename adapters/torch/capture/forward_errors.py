@@ -85,7 +85,7 @@ def failure(
         )
     whole = bool(inputs) and bool(tensors) and tensors[0].data_ptr() == inputs[0].data_ptr()
     if tensors and wrong is None:
-        wrong = wrong_values(error, module, tensors[0], whole, inputs)
+        wrong = wrong_values(error, module, tensors[0], whole)
     if wrong and not inner and (module is root or whole):
         return BadInput(wrong if module is root else f"{wrong} (first seen in {place})")
     if len(inputs) == 1 and (alone := without_batch(root, tuple(inputs[0].shape), module)):

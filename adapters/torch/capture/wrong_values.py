@@ -2,7 +2,7 @@
 where indices are looked up, indices without a row, integers where it computes in floats."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -22,18 +22,16 @@ def wrong_values(
     module: torch.nn.Module,
     tensor: torch.Tensor,
     given: bool,
-    inputs: Sequence[torch.Tensor] = (),
 ) -> str | None:
     """A sentence where the values of ``tensor``, the first that ``module`` was called on, made it
-    fail; ``given``: they are the model's input, the first of its ``inputs``."""
-    others = inputs[1:] if given else ()
+    fail; ``given``: they are the model's input."""
     kind, text = type(module).__name__, str(error)
     call = _look_up(error.__traceback__)
     whole = not (tensor.is_floating_point() or tensor.is_complex())
     if call is not None:
-        return _of_look_up(kind, call["input"], len(call["weight"]), tensor, given, others)
+        return _of_look_up(kind, call["input"], len(call["weight"]), tensor, given)
     if not whole and _INDICES_WANTED.search(text):
-        return _no_indices(kind, tensor, None, others)
+        return _no_indices(kind, tensor, None)
     if whole and _FLOATS_WANTED.search(text):
         floats = (part.dtype for part in module.parameters() if part.is_floating_point())
         wanted = _name(next(floats, torch.float32))
@@ -68,12 +66,11 @@ def _of_look_up(
     rows: int,
     tensor: torch.Tensor,
     given: bool,
-    others: Sequence[torch.Tensor],
 ) -> str | None:
     if indices.numel() == tensor.numel():
         indices = indices.reshape(tensor.shape)  # a bag's come in a row
     if indices.is_floating_point() or indices.is_complex():
-        return _no_indices(kind, indices, rows, others)
+        return _no_indices(kind, indices, rows)
     wrong = torch.nonzero((indices < 0) | (indices >= rows)).tolist()
     if not wrong:
         return None
@@ -86,9 +83,7 @@ def _of_look_up(
     return f"{words}; the model computes it itself, such as a position: give a shorter input"
 
 
-def _no_indices(
-    kind: str, tensor: torch.Tensor, rows: int | None, others: Sequence[torch.Tensor]
-) -> str:
+def _no_indices(kind: str, tensor: torch.Tensor, rows: int | None) -> str:
     most = "" if rows is None else f" from 0 to {rows - 1}"
     words = (
         f"{kind} takes indices such as token ids, whole numbers{most}; you gave "
@@ -98,17 +93,10 @@ def _no_indices(
     if not len(broken):
         return f"{words}: give integers, x.astype(np.int64)"
     words += f" values such as {broken[0].item():.4g}"
-    whole = [other for other in others if other.dtype in _INTEGERS]
-    if whole:
-        shape = tuple(whole[0].shape)
-        return f"{words}, and integers of shape {shape} as another input: exchange the two"
     if rows is None:
         return f"{words}: give integers"
     shape = tuple(tensor.shape[:2])  # a batch and its tokens, also where an image was given
     return f"{words}: give integers (random ones: np.random.randint(0, {rows}, {shape}))"
-
-
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def _name(dtype: torch.dtype) -> str:
