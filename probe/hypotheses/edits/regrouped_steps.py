@@ -97,9 +97,9 @@ def _same_values(case: Case, steps: Sequence[Step]) -> Values | None:
     try:
         with limited(min(_BYTES, limit() or _BYTES)):
             values = recompute(steps, case.inputs, ran=case.budget.ran)
-    except (MemoryError, ValueError):  # parts may not take the shapes that a changed layer takes
+    except MemoryError:
         return None
-    except (IndexError, TypeError) as error:
+    except (ValueError, IndexError, TypeError) as error:
         absorbed(error)
         return None
     again, healthy = np.asarray(values[-1][0]), case.healthy

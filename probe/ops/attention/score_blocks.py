@@ -47,6 +47,13 @@ class Frame:
         self.q, self.k, self.v = self.four(q), self.four(k, op.groups), self.four(v, op.groups)
         self.masks = [self.four(np.atleast_2d(mask)) for mask in masks]
         self.outer, self.heads = self.q.shape[:2]
+        for mask in self.masks:  # of a larger one a block would take its part
+            queries, positions = mask.shape[-2:]
+            if queries not in (1, self.queries) or positions not in (1, self.positions):
+                raise ValueError(
+                    f"a mask of {queries} queries and {positions} keys does not fit "
+                    f"{self.queries} and {self.positions}"
+                )
 
     def four(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
         """x over the leading axes as (outer, head, …, …); a view wherever NumPy can give one."""

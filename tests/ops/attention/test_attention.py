@@ -254,3 +254,10 @@ def test_the_slack_of_an_added_mask_covers_what_it_moves():
         squares += np.square(op.run_float64(q, k, v, moved)[0] - exact) / 200
     assert (np.sqrt(squares) <= 1.2 * bound).all()
     assert (bound <= 30 * np.sqrt(squares).max()).all() and narrow.max() < 1e-2 * bound.max()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5, 8), (1, 1, 6, 7), (9,)])
+def test_a_mask_of_other_queries_or_keys_is_no_mask_of_these(shape):
+    q, k, v = (np.ones((1, 2, size, 3)) for size in (5, 7, 7))
+    with pytest.raises(ValueError, match="a mask of"):
+        ops.Attention(scale=1.0, masks=("drop",)).run(q, k, v, np.zeros(shape, bool))
