@@ -85,7 +85,7 @@ def test_of_two(name, kind, constant, seed):
 @given(
     st.sampled_from(
         [
-            ("QLinearSigmoid", {}, 0.004),
+            ("QLinearSigmoid", {}, 0.008),
             ("QLinearLeakyRelu", {"alpha": 0.125}, 0.05),
             ("QLinearLeakyRelu", {}, 0.05),
             ("QLinearGlobalAveragePool", {}, 0.1),
