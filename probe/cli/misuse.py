@@ -63,8 +63,8 @@ def _of_two(typed: list[str], given: Mapping[str, Any], words: list[str]) -> str
     for array, other in ((first, second), (second, first)):
         if array.endswith(_ARRAYS) and exists(array):
             if given.get("input"):
-                kept = typed[: (at := len(typed) - 1 - typed[::-1].index(array))] + typed[at + 1 :]
-                line = joined(["probe", *kept])
+                last = len(typed) - 1 - typed[::-1].index(array)
+                line = joined(["probe", *typed[:last], *typed[last + 1 :]])
                 return f"{single}, and --input is given already; without {array}: {line}"
             rest = [word for word in typed if word not in (first, second)]
             line = joined(["probe", file(other), "--input", array, *rest])
