@@ -1,7 +1,8 @@
 """Which of the many changes that a hypothesis makes of a layer reproduce what was observed."""
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from probe.trial.edit import Edit
 from probe.trial.flow import Flow, Tried, flow_of
 from probe.trial.prices import CHANGE
 
-__all__ = ["edits_of"]
+__all__ = ["Missed", "edits_of"]
 
 _FEW_MEMBERS = 8
 """Of how many changes that are made together each is tried to be left out."""
@@ -23,16 +24,21 @@ _MISSES, _PART = 3, 0.05
 share of what differs exactly: the other part may be another mistake's."""
 
 
-def edits_of(hypothesis: Hypothesis, case: Case) -> Iterator[Edit]:
+Missed = Callable[[Case, Flow, Tried], None]
+"""What is done with each change that does not give what was observed, and the reading of the layer
+that it is made of."""
+
+
+def edits_of(hypothesis: Hypothesis, case: Case, missed: Missed | None = None) -> Iterator[Edit]:
     """The edits of a hypothesis, and those of its changes that reproduce what was observed."""
     for found in hypothesis(case):
         if isinstance(found, Edit):
             yield found
         else:
-            yield from _reproducing(case, found)
+            yield from _reproducing(case, found, missed)
 
 
-def _reproducing(case: Case, changes: Changes) -> Iterator[Edit]:
+def _reproducing(case: Case, changes: Changes, missed: Missed | None) -> Iterator[Edit]:
     """The edits of the changes that give what was observed, or nearly. Behind them those that come
     nearest to it of the others, which may be one of two mistakes."""
     misses = list[tuple[Case, Flow, Tried]]()
@@ -41,7 +47,10 @@ def _reproducing(case: Case, changes: Changes) -> Iterator[Edit]:
         of_reading = list[Tried]()
         without = flow.was_tried if changes.only_new else None
         made = changes.of(reading, flow.case, inner, without)
-        for change in _nearest(flow, made, of_reading):
+        keep = [partial(_keep, of_reading)]
+        if missed is not None:
+            keep.append(partial(missed, reading, flow))
+        for change in _nearest(flow, made, keep):
             yield reading.edit_of(change, changes.slug)
         misses += ((reading, flow, tried) for tried in of_reading)
     if changes.only_new:
@@ -54,9 +63,10 @@ def _reproducing(case: Case, changes: Changes) -> Iterator[Edit]:
         yield replace(reading.edit_of(tried.change, changes.slug), predicted=predicted)
 
 
-def _nearest(flow: Flow, changes: Iterable[Change], misses: list[Tried]) -> Iterator[Change]:
-    """The changes whose output is what was observed, or nearly; those of the others that bring the
-    layer nearest to it are left in ``misses``."""
+def _nearest(
+    flow: Flow, changes: Iterable[Change], missed: Sequence[Callable[[Tried], None]]
+) -> Iterator[Change]:
+    """The changes whose output is what was observed, or nearly; the others are ``missed``."""
     if not flow.look.anything:
         return
     found = set[Hashable]()
@@ -69,7 +79,8 @@ def _nearest(flow: Flow, changes: Iterable[Change], misses: list[Tried]) -> Iter
                 found.add(change.part)
             yield _needed(flow, change, tried.values)
         elif tried is not None:
-            _keep(misses, tried)
+            for keep in missed:
+                keep(tried)
 
 
 def _needed(flow: Flow, change: Change, values: np.ndarray) -> Change:

@@ -7,12 +7,14 @@ mistakes the whole batch confirms.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
 from probe.diagnosis.on_other_inputs import different
-from probe.diagnosis.reproducing import edits_of
+from probe.diagnosis.reproducing import Missed, edits_of
 from probe.diagnosis.scoring import Scored, View, freedom, on_the_whole, score, slugs_of
 from probe.errors import ProbeError, our_fault
 from probe.hypotheses import IN_LOOPS, PATTERNS, REGISTERED, SINGLE_CHANGES, Hypothesis
@@ -22,11 +24,14 @@ from probe.hypotheses.edits.loops import in_one_pass
 from probe.ops import Recurrence
 from probe.trial.budget import Budget
 from probe.trial.case import Case
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 from probe.trial.fit import Sample, difference_of, sample
+from probe.trial.flow import Flow, Tried
 from probe.trial.prices import CANDIDATE
 
 __all__ = [
+    "LookedAt",
     "MistakeSearch",
     "Progress",
     "confirmed",
@@ -38,6 +43,19 @@ __all__ = [
 ]
 
 Progress = Callable[[str], None]
+
+
+class LookedAt(NamedTuple):
+    """A change that does not give what was observed, and what it does to the sample's elements."""
+
+    hypothesis: Hypothesis
+    order: int
+    reading: Case
+    """The layer by the steps that the change is one of."""
+    change: Change
+    effect: np.ndarray
+
+
 _Numbered = Sequence[tuple[int, Hypothesis]]
 """Hypotheses with their places in the order in which all are tried."""
 
@@ -77,6 +95,8 @@ model's code runs one step by step; and the share of what is left of that which 
 _KEPT_FOR_WEIGHTS = 0.25
 """What is tried before it leaves it this share in a recurrence, where every change runs all its
 steps."""
+_LOOKED_AT = 8000
+"""How many changes that were looked at are kept for the search of two mistakes."""
 _CONFIRMED, _LATE = 6, 3
 """How many mistakes the whole batch confirms, and how many are held against it when the budget is
 used up."""
@@ -100,17 +120,21 @@ class MistakeSearch:
     """What went wrong with us in the search for a mistake, by its slug."""
     misses: list[Scored] = field(default_factory=list)
     """Of what is tried last those that bring the layer nearest to what was observed."""
+    looked_at: list[LookedAt] = field(default_factory=list)
+    """All changes that were looked at, in a layer that is looked at as a whole."""
 
     def count(self, hypothesis: Hypothesis) -> None:
         """Counts something that is tried for a mistake."""
         self.tried += 1
         self.causes.add(hypothesis.slug)
 
-    def edits(self, hypothesis: Hypothesis, case: Case) -> Iterator[Edit]:
+    def edits(
+        self, hypothesis: Hypothesis, case: Case, missed: Missed | None = None
+    ) -> Iterator[Edit]:
         """What a mistake would change; an error of ours ends that mistake's part of the search
         alone."""
         try:
-            yield from edits_of(hypothesis, case)
+            yield from edits_of(hypothesis, case, missed)
         except ProbeError:
             raise
         except Exception as error:
@@ -272,8 +296,11 @@ def _tried(
             break
         kept = 0.0 if weights else kept
         candidates, began = list[Scored](), budget.used
+        missed: Missed | None = None
+        if view is search.whole is search.part and case.region is None and some is not None:
+            missed = partial(_look_at, search, hypothesis, order, some)
         with budget.part(_TURN_OF_WEIGHTS if weights else turn, leaving=kept):
-            for index, edit in enumerate(search.edits(hypothesis, case)):
+            for index, edit in enumerate(search.edits(hypothesis, case, missed)):
                 search.count(hypothesis)
                 edit = replace(edit, as_healthy=edit.as_healthy or view.as_healthy)
                 budget.charge(CANDIDATE)
@@ -292,6 +319,24 @@ def _tried(
             return different(view.case, candidates)
         vague = vague or candidates
     return vague
+
+
+def _look_at(
+    search: MistakeSearch,
+    hypothesis: Hypothesis,
+    order: int,
+    some: Sample,
+    reading: Case,
+    flow: Flow,
+    tried: Tried,
+) -> None:
+    """Keeps a change for the search of two mistakes."""
+    if flow.case is not reading or len(search.looked_at) == _LOOKED_AT:
+        return
+    effect = tried.values[some.where] - some.healthy
+    if np.isfinite(effect).all() and (np.abs(effect) > some.allowed).any():
+        looked_at = LookedAt(hypothesis, order, reading, tried.change, effect.astype(np.float32))
+        search.looked_at.append(looked_at)
 
 
 def _as_edited(scored: Scored, part: Case, whole: View) -> Scored | None:

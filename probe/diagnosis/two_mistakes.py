@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 import numpy as np
 
+from probe.diagnosis.pairs_of_changes import pairs_of_changes
 from probe.diagnosis.scoring import HELPS, Scored, View, score
 from probe.diagnosis.search import MistakeSearch, in_all_layers, tried_last, try_all
 from probe.hypotheses import REGISTERED, Hypothesis
@@ -23,6 +24,8 @@ two may be, and by what factor one may come out larger or smaller beside the oth
 _ADDED, _BESIDE, _OF_LIKELY, _OF_OTHERS = 0.25, 0.5, 0.5, 0.25
 """Of what is left those have this share, what is looked for beside some mistakes, and of that what
 is tried last beside each one."""
+_FOR_CHANGES = 0.3
+"""How much pairs of changes may take beside the budget, as a share of it."""
 _LIKELY = 0.2
 """What a mistake may leave of the variance of the ranks to be likely one of two: what is tried last
 is looked for beside it first."""
@@ -64,6 +67,9 @@ def second_mistakes(scored: Sequence[Scored], search: MistakeSearch, last: bool)
     )
     if not found and last:
         found = _beside(likely, search, of_the_last)
+    if not found:
+        with search.budget.beside(_FOR_CHANGES * search.budget.work):
+            found = pairs_of_changes(scored, search)
     if found or not last:
         return found
     sums = list(_nearest_sums(scored, search.misses, some))
