@@ -50,6 +50,7 @@ from probe.hypotheses.precision import (
     fixed_point,
     fixed_point_types,
     float8,
+    half_tensors,
     integer_arithmetic,
     integer_sums,
     number_formats,
@@ -146,6 +147,7 @@ COMMON = (
 """What is tried of every layer."""
 ANY_STEP = (
     another_kernel,
+    half_tensors,
     reused_buffer,
     relative_positions,
     residual_blocks,

@@ -4,22 +4,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from probe import ops
-from probe.hypotheses.edits.loops import Loop, loops, without_count
-from probe.hypotheses.edits.step_words import tensor_name
+from probe.hypotheses.edits.early_passes import early_passes
+from probe.hypotheses.edits.grouped_changes import all_of, shared
+from probe.hypotheses.edits.loops import Loop, alike_loops, without_count
+from probe.hypotheses.edits.step_words import ordinal, tensor_name
 from probe.ops.base import Op
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case, once
 from probe.trial.change import Change
 
-__all__ = ["in_each_pass", "started_otherwise"]
+__all__ = ["behind_loop", "body_of", "in_each_pass"]
 
 
 @once
-def _body(case: Case, loop: Loop) -> Case:
+def body_of(case: Case, loop: Loop) -> Case:
     """The steps of the pass in the middle, and behind them what it gives."""
     number = loop.middle
     first = loop.start + number * loop.size
@@ -65,16 +64,47 @@ _LAST = "the value of the pass before"
 
 
 def in_each_pass(case: Case, make: Callable[[Case], Iterator[Change]]) -> Iterator[Change]:
-    """The changes of one pass of a loop, made in all of its passes."""
-    for loop in loops(case):
-        body = _body(case, loop)
-        for change in make(body):
-            if change.steps and change.out is None and not change.inputs:
-                yield from filter(None, [_everywhere(loop, body, change)])
+    """The changes of one pass of a loop, made in all of its passes: in all loops of the same code,
+    then in each alone."""
+    for group in alike_loops(case):
+        body, alone = body_of(case, group[0]), list[Change]()
+        look = early_passes(case, group)
+        for change in shared(make(body), body):
+            if not change.steps or change.out is not None or change.inputs:
+                continue
+            if look is not None and not look.helps(_in_all(group, body, change, look.passes)):
+                continue
+            yield from filter(None, [_in_all(group, body, change)])
+            if len(group) > 1:
+                alone.append(change)
+        for change in alone:
+            for number, loop in enumerate(group):
+                which = f"the {ordinal(number + 1)} of {len(group)} loops"
+                if look is None or look.helps(_everywhere(loop, body, change, look.passes)):
+                    yield from filter(None, [_everywhere(loop, body, change, which=which)])
 
 
-def _everywhere(loop: Loop, body: Case, change: Change) -> Change | None:
-    """A change of the body, made in every pass; None where another pass has no such ops."""
+def _in_all(
+    group: Sequence[Loop], body: Case, change: Change, passes: int | None = None
+) -> Change | None:
+    """A change of the body made in so many passes of all loops of the same code."""
+    made = [_everywhere(loop, body, change, passes) for loop in group]
+    known = [member for member in made if member is not None]
+    if len(known) < len(group) or len(group) == 1:
+        return known[0] if known else None
+    together = all_of(known, group[0].case.steps)
+    return together and replace(together, what=known[0].what, where="", members=())
+
+
+def _everywhere(
+    loop: Loop,
+    body: Case,
+    change: Change,
+    passes: int | None = None,
+    which: str = "the loop",
+) -> Change | None:
+    """A change of the body, made in every pass, or in so many; None where another pass has no such
+    ops."""
     gives = change.steps.get(loop.size, body.steps[-1]).sources(loop.size)
     given = [
         (*role, ref) for role, ref in zip(loop.given, gives, strict=True) if ref != Ref(role[0])
@@ -90,7 +120,7 @@ def _everywhere(loop: Loop, body: Case, change: Change) -> Change | None:
     }
     made: dict[int, Step] = {}
     names: dict[Ref, Ref] = {}
-    for number in loop.numbers:
+    for number in loop.numbers[:passes]:
         changed = _Pass(loop, body, number, new, handed)
         steps = changed.steps(change, sorted(own if number == loop.numbers[0] else taking))
         if steps is None:
@@ -102,7 +132,7 @@ def _everywhere(loop: Loop, body: Case, change: Change) -> Change | None:
             for old, ref in outside
             if old is not None and (renamed := changed.ref(ref)) is not None
         }
-    made |= _taking(loop, names)
+    made |= behind_loop(loop, names)
     claim, first = change.claim, min(own, default=given[0][0] if given else 0)
     if change.of < 0 and not own and not new:
         claim = " and ".join(
@@ -113,7 +143,7 @@ def _everywhere(loop: Loop, body: Case, change: Change) -> Change | None:
     of = loop.at(loop.middle, change.of if 0 <= change.of < loop.size else first)
     return replace(
         change,
-        what=f"{claim}, in every pass of the loop",
+        what=f"{claim}, in every pass of {which}",
         where="",
         steps=made,
         out=names.get(Ref(len(loop.case.steps) - 1)),
@@ -196,9 +226,11 @@ class _Pass(NamedTuple):
         if position is not None:
             return loop.case.steps[position].op
         position = self.position(at)
-        if at > loop.size or self.number == loop.middle or position is None:
+        if at > loop.size or position is None:
             return op
         was, mine = steps[at].op, loop.case.steps[position].op
+        if mine is was:
+            return op
         before, here, after = (_held(each) for each in (was, mine, op))
         if type(op) is type(was):
             changed = {name: value for name, value in after.items() if value is not before[name]}
@@ -206,7 +238,7 @@ class _Pass(NamedTuple):
         return op if _alike(before, here) else None
 
 
-def _taking(loop: Loop, names: Mapping[Ref, Ref]) -> dict[int, Step]:
+def behind_loop(loop: Loop, names: Mapping[Ref, Ref]) -> dict[int, Step]:
     """The steps behind a loop where these tensors have other names."""
     steps = loop.case.steps
     behind = {at: steps[at].sources(at) for at in range(loop.end, len(steps))}
@@ -224,33 +256,3 @@ def _held(op: Op) -> dict[str, Any]:
 
 def _alike(fields_of: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
     return all(value is others[name] or value == others[name] for name, value in fields_of.items())
-
-
-def started_otherwise(case: Case) -> Iterator[Change]:
-    """What the first pass takes from the one before is zeros, ones, or what another begins with."""
-    for loop in (loop for loop in loops(case) if -1 not in loop.part):
-        starts = {index: loop.inputs[index][0] for index in loop.carried()}
-        for index, ref in starts.items():
-            value = ref.of(case.inputs, case.values)
-            if value.dtype.kind != "f":
-                continue
-            name = tensor_name(_body(case, loop), Ref(loop.carried()[index]))
-            for number in (0.0, 1.0):
-                if not np.all(value == number):
-                    ones = Step(ops.Constant(np.full(value.shape, number, value.dtype)), ())
-                    words = f"{name}, which the next pass takes, begins with {number:g}"
-                    yield _begun(loop, index, ones, words)
-
-
-def _begun(loop: Loop, index: int, step: Step, what: str) -> Change:
-    """The first pass with what a step gives as one of its inputs."""
-    case, new = loop.case, len(loop.case.steps)
-    body = _body(case, loop)
-    steps = {new: step}
-    for at in range(loop.size):
-        if Ref(-1, index) in (refs := body.steps[at].sources(at)):
-            own = case.steps[loop.start + at]
-            sources = zip(refs, own.sources(loop.start + at), strict=True)
-            taken = tuple(Ref(new) if ref == Ref(-1, index) else old for ref, old in sources)
-            steps[loop.start + at] = Step(own.op, taken)
-    return Change(what, "", steps, of=loop.start)

@@ -7,10 +7,11 @@ from itertools import groupby
 
 import numpy as np
 
+from probe.ops.base import Rearrangement
 from probe.ops.step import Ref
 from probe.trial.case import Case, once, shape_of, users_of
 
-__all__ = ["Loop", "in_one_pass", "loops", "without_count"]
+__all__ = ["Loop", "alike_loops", "in_one_pass", "loops", "without_count"]
 
 _LEAST_PASSES, _LEAST_STEPS = 3, 3
 """How many passes, and of how many steps, are a loop."""
@@ -28,8 +29,9 @@ class Loop:
     """How many steps a pass has."""
     passes: int
     part: Mapping[int, Mapping[int, int]]
-    """The first pass (-1) and the last (``passes``) where they lack some of the steps, such as what
-    a state of zeros makes 0 and what nothing takes: the positions of those that they have."""
+    """The first pass (-1) and the last ones (from ``passes`` on) where they lack some of the steps,
+    such as what a state of zeros makes 0 and what nothing takes: the positions of those that they
+    have."""
     inputs: tuple[tuple[Ref, ...], ...]
     """What a pass takes from outside of it: of each tensor which one it is in every whole pass."""
     given: tuple[tuple[int, int], ...]
@@ -54,8 +56,18 @@ class Loop:
             return refs[number]
         place = self.carried().get(index)
         if number > 0 and place is not None:
-            return Ref(self.start + (self.passes - 1) * self.size + place)
-        return refs[0] if len({*refs}) == 1 else None
+            before = self.at(number - 1, place)
+            return None if before is None else Ref(before)
+        return refs[0] if len({*refs}) == 1 else self._taken_there(number, index)
+
+    def _taken_there(self, number: int, index: int) -> Ref | None:
+        """An input of a pass that lacks steps, as one of those that it has takes it."""
+        for place, at in self.part[number].items():
+            taken = _sources(self.case, self.start, self.size, self.passes, place)
+            for refs, ref in zip(taken, self.case.steps[at].sources(at), strict=False):
+                if refs == self.inputs[index]:
+                    return ref
+        return None
 
     @property
     def middle(self) -> int:
@@ -70,8 +82,8 @@ class Loop:
     @property
     def end(self) -> int:
         """What follows the loop begins there."""
-        own = self.start + self.passes * self.size
-        return max(self.part.get(self.passes, {}).values(), default=own - 1) + 1
+        own = self.start + self.passes * self.size - 1
+        return max([own, *(at for places in self.part.values() for at in places.values())]) + 1
 
     def carried(self) -> dict[int, int]:
         """The inputs of a pass that the one before gives, and by which of its steps."""
@@ -104,10 +116,37 @@ def _kind(case: Case, position: int) -> Hashable:
     call = case.calls[position] if position < len(case.calls) else ""
     if not call:
         return position
-    site = case.sites.get(call)
-    line = site.code if site is not None else ""
-    name = line or without_count(call.removeprefix("constant/"))
+    name = _line(case, position) or without_count(call.removeprefix("constant/"))
     return name, type(case.steps[position].op), shape_of(case, Ref(position))
+
+
+def _line(case: Case, position: int) -> str:
+    """The line of the model's code that a step is of; "" where that is not known."""
+    site = case.sites.get(case.calls[position]) if position < len(case.calls) else None
+    return site.code if site is not None else ""
+
+
+@once
+def alike_loops(case: Case) -> list[list[Loop]]:
+    """The loops of a case that do more than move elements, those of the same code together, such as
+    one for each direction or layer; those that carry a state first."""
+    found: dict[Hashable, list[Loop]] = {}
+    for loop in loops(case):
+        span = range(loop.start, loop.start + loop.size)
+        kinds = [(_line(case, at), type(case.steps[at].op)) for at in span]
+        if not all(issubclass(kind, Rearrangement) for _, kind in kinds):
+            found.setdefault((*kinds, *_wiring(loop), loop.given), []).append(loop)
+    groups = sorted(found.values(), key=lambda group: group[0].start)
+    return sorted(groups, key=lambda group: not group[0].carried())
+
+
+def _wiring(loop: Loop) -> Iterator[Hashable]:
+    """What each step of a pass takes, by its place in the pass or among what that is given."""
+    numbers = {refs: index for index, refs in enumerate(loop.inputs)}
+    for place in range(loop.size):
+        for refs in _sources(loop.case, loop.start, loop.size, loop.passes, place):
+            yield numbers.get(refs, (refs[0].step - loop.start, refs[0].index))
+        yield None
 
 
 def without_count(call: str) -> str:
@@ -134,8 +173,9 @@ def _loop(case: Case, start: int, size: int, passes: int) -> Loop:
                 before = refs[1].step - start
                 if 0 <= before < size and _handed_on(refs[1:], start, size):
                     given[before, index] = None
-    part = {-1: _before(case, start, size), passes: _behind(case, start + passes * size, size)}
-    part = {number: places for number, places in part.items() if len(places) > size // 2}
+    part = dict(enumerate(_ending(case, start, size, passes), passes))
+    if len(before_it := _before(case, start, size)) > size // 2:
+        part[-1] = before_it
     loop = Loop(case, start, size, passes, part, tuple(inputs), tuple(given))
     for place in range(size):
         takers = users_of(case).get(Ref(start + (passes - 1) * size + place), ())
@@ -146,12 +186,27 @@ def _loop(case: Case, start: int, size: int, passes: int) -> Loop:
     return replace(loop, given=tuple(given))
 
 
-def _behind(case: Case, end: int, size: int) -> dict[int, int]:
-    """The steps from ``end`` on that are those of one pass more, by their places in it."""
+def _ending(case: Case, start: int, size: int, passes: int) -> Iterator[dict[int, int]]:
+    """The steps of each pass behind the whole ones, by their places in it: of the very last ones
+    only what leads to an output is left."""
+    end = start + passes * size
+    users = users_of(case)
+    shown = {k for k in range(size) if any(at >= end for at in users.get(Ref(start + k), ()))}
+    while found := _behind(case, end, start + (passes - 1) * size, size):
+        known = all(_line(case, at) for at in found.values())
+        if len(found) <= size // 2 and not (known and shown and shown <= found.keys()):
+            return
+        yield found
+        end = max(found.values()) + 1
+
+
+def _behind(case: Case, end: int, last: int, size: int) -> dict[int, int]:
+    """The steps from ``end`` on that are those of one pass more, by their places in it; the
+    ``last`` whole one begins there."""
     found: dict[int, int] = {}
     place = 0
     for at in range(end, len(case.steps)):
-        alike = (k for k in range(place, size) if _kind(case, end - size + k) == _kind(case, at))
+        alike = (k for k in range(place, size) if _kind(case, last + k) == _kind(case, at))
         found_at = next(alike, None)
         if found_at is None:
             break

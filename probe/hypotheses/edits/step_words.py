@@ -349,7 +349,16 @@ def steps_name(case: Case, positions: Sequence[int]) -> str:
     held = set(positions)
     for at in [at for at in positions if at not in of_parameters(case)] or positions:
         call = call_of(case, at)
-        whole = {other for other in range(len(case.calls)) if case.calls[other] == call}
         module = call and not _site(case, call).function
-        names.append(call if module and whole <= held else step_name(case, at))
+        whole = module and _steps_of(case)[call] <= held
+        names.append(call if whole else step_name(case, at))
     return listed(few(list(dict.fromkeys(names))))
+
+
+@once
+def _steps_of(case: Case) -> dict[str, set[int]]:
+    """The steps of each call."""
+    found = defaultdict[str, set[int]](set)
+    for at, call in enumerate(case.calls):
+        found[call].add(at)
+    return found

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from functools import partial
 
 from probe.hypotheses.edits.changes import STEPS, Changes
-from probe.hypotheses.edits.loop_changes import in_each_pass, started_otherwise
+from probe.hypotheses.edits.loop_changes import in_each_pass
+from probe.hypotheses.edits.loop_states import reset_within, started_otherwise
 from probe.hypotheses.edits.mapped_tensors import rearranged
 from probe.hypotheses.edits.tensor_maps import transposed
+from probe.hypotheses.precision.half_tensors import half_states, is_small
 from probe.hypotheses.registry import Hypothesis, more
 from probe.hypotheses.steps.changed_steps import changed_step
 from probe.hypotheses.steps.data_flow import missing_step, other_tensor, swapped_inputs
@@ -37,6 +39,21 @@ def other_start_of_loops(case: Case) -> Iterator[Changes]:
     """A state of a loop that begins with other values."""
     if case.calls:
         yield Changes(started_otherwise, "initial-state", STEPS, every_pass=True)
+
+
+@more("carried-state")
+def reset_in_loops(case: Case) -> Iterator[Changes]:
+    """A state of a loop that begins anew within the sequence, such as at each chunk of it."""
+    if case.calls:
+        yield Changes(reset_within, "carried-state", STEPS, every_pass=True)
+
+
+@more("reduced-precision")
+def half_states_of_loops(case: Case) -> Iterator[Changes]:
+    """A state of a loop in half precision."""
+    if case.calls and is_small(case):
+        make = partial(in_each_pass, make=half_states)
+        yield Changes(make, "reduced-precision", STEPS, every_pass=True)
 
 
 @more("packed-order")

@@ -259,17 +259,21 @@ def others_taken(case: Case) -> Iterator[tuple[int, int, Ref, Change]]:
         *(Ref(at, i) for at, made in enumerate(case.values) for i in range(len(made))),
     ]:
         tensors.setdefault(shape_of(case, ref), []).append(ref)
-    for position in range(len(case.steps) - 1, -1, -1):
+    few = _OTHERS // 2 if case.inner else _OTHERS
+    tried = [(at, few) for at in range(len(case.steps) - 1, -1, -1)]
+    if case.inner:  # what a pass hands on may be any tensor of it
+        tried.append((len(case.steps) - 1, len(case.steps)))
+    for position, count in tried:
         sources = case.steps[position].sources(position)
         for index, taken in enumerate(sources):
-            few = _OTHERS if not case.inner else _OTHERS // 2
-            for tensor in _nearest(tensors[shape_of(case, taken)], taken, position, few):
+            others = _nearest(tensors[shape_of(case, taken)], taken, position, count)
+            for tensor in others if count == few else others[few:]:
                 what = (
                     f"{step_name(case, position)} takes {tensor_name(case, tensor)} in place of "
                     f"{tensor_name(case, taken)}"
                 )
-                others = (*sources[:index], tensor, *sources[index + 1 :])
-                yield position, index, tensor, with_sources(case, position, others, what)
+                refs = (*sources[:index], tensor, *sources[index + 1 :])
+                yield position, index, tensor, with_sources(case, position, refs, what)
 
 
 def _nearest(tensors: Sequence[Ref], taken: Ref, position: int, few: int) -> list[Ref]:
