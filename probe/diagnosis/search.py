@@ -89,7 +89,7 @@ it, and the share of what is left of that which each kind of them has."""
 _FOR_PATTERNS = 0.3
 """How much changes at all places of a pattern, tables, operands from anywhere and what was not
 reached before may take beside the budget, as a share of it."""
-_FOR_LOOPS, _TURN_OF_LOOPS = 0.5, 0.3
+_FOR_LOOPS, _TURN_OF_LOOPS = 1.0, 0.5
 """How much changes in every pass of a loop may take beside the budget, as a share of it, where the
 model's code runs one step by step; and the share of what is left of that which each kind has."""
 _KEPT_FOR_WEIGHTS = 0.25

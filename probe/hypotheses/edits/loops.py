@@ -7,6 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
+from probe.hypotheses.edits.rewriting import of_parameters
 from probe.ops.base import Rearrangement
 from probe.ops.step import Ref
 from probe.trial.case import Case, once, shape_of, users_of
@@ -156,11 +157,32 @@ def without_count(call: str) -> str:
 
 def _aligned(case: Case, at: int, size: int, length: int) -> Loop:
     """The loop of a run of steps, each of which is of the kind of that ``size`` steps behind it:
-    the passes begin where least is handed from one to the next."""
+    the passes begin with the first line of the code, or where that does not tell, where least is
+    handed from one to the next."""
+    first = _first_of_lines(case, range(at, at + size))
+    if first is not None and (passes := (at + size + length - first) // size) >= _LEAST_PASSES:
+        return _loop(case, first, size, passes)
     passes = length // size + 1
     spare = length % size
     tried = [_loop(case, at + shift, size, passes) for shift in range(spare + 1)]
     return min(tried, key=lambda loop: len(loop.inputs))
+
+
+def _first_of_lines(case: Case, span: range) -> int | None:
+    """The step of a pass that is of the first line of the code where the last of them stands
+    before it; None where a pass is not of the lines of one function."""
+    places = [_PLACE.match(_line(case, at)) for at in span]
+    known = [place for place in places if place is not None]
+    if len(known) < len(places) or len({place[1] for place in known}) > 1:
+        return None
+    lines = [int(place[2]) for place in known]
+    drops = [before - line for before, line in zip([lines[-1], *lines], lines, strict=False)]
+    first = max(range(len(lines)), key=lambda k: drops[k])
+    return span[first] if drops[first] > 0 and lines[first] == min(lines) else None
+
+
+_PLACE = re.compile(r"(.+?):(\d+): ")
+"""The file and the line that a line of code begins with."""
 
 
 def _loop(case: Case, start: int, size: int, passes: int) -> Loop:
@@ -206,11 +228,12 @@ def _behind(case: Case, end: int, last: int, size: int) -> dict[int, int]:
     found: dict[int, int] = {}
     place = 0
     for at in range(end, len(case.steps)):
-        alike = (k for k in range(place, size) if _kind(case, last + k) == _kind(case, at))
+        alike = (k for k in range(place, size) if _is_same(case, last + k, at))
         found_at = next(alike, None)
-        if found_at is None:
+        if found_at is not None:
+            found[found_at], place = at, found_at + 1
+        elif at not in of_parameters(case):
             break
-        found[found_at], place = at, found_at + 1
     return found
 
 
@@ -219,12 +242,20 @@ def _before(case: Case, start: int, size: int) -> dict[int, int]:
     found: dict[int, int] = {}
     place = size
     for at in range(start - 1, -1, -1):
-        alike = (k for k in range(place - 1, -1, -1) if _kind(case, start + k) == _kind(case, at))
-        place = next(alike, -1)
-        if place < 0:
+        alike = (k for k in range(place - 1, -1, -1) if _is_same(case, start + k, at))
+        found_at = next(alike, None)
+        if found_at is not None:
+            found[found_at], place = at, found_at
+        elif at not in of_parameters(case):
             break
-        found[place] = at
     return found
+
+
+def _is_same(case: Case, position: int, other: int) -> bool:
+    """Whether a step is the one of another pass: not where in one of them it is a constant."""
+    constant = of_parameters(case)
+    same = (position in constant) == (other in constant)
+    return same and _kind(case, position) == _kind(case, other)
 
 
 def _sources(
