@@ -8,6 +8,7 @@ import torch
 from named_mistakes import named
 from own_seed import RNG
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 import probe
 
@@ -81,6 +82,59 @@ def test_states_that_are_reset_at_every_step():
     finding = named(gru, "", x, [y.numpy(), None])
     assert finding.slug == "carried-state"
     assert finding.claim == "the state is reset at every time step"
+
+
+@torch.no_grad()
+def test_states_that_begin_anew_at_each_chunk():
+    torch.manual_seed(0)
+    gru, x = nn.GRU(5, 6, batch_first=True).eval(), drawn(3, 8, 5)
+    y = torch.cat([gru(part)[0] for part in torch.from_numpy(x).split(3, dim=1)], 1)
+    finding = named(gru, "", x, [y.numpy(), None])
+    assert finding.slug == "carried-state"
+    assert finding.claim == "the state begins anew after every 3 time steps"
+
+
+def test_states_in_half_precision(lstm):
+    x, out = drawn(2, 6, 5), []
+    h = c = np.zeros((2, 6))
+    w, u, b, d = (weight.detach().numpy() for weight in lstm.parameters())
+    for t in range(6):
+        i, f, g, o = np.split(x[:, t] @ w.T + b + h @ u.T + d, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        c = c.astype(np.float16).astype(np.float64)
+        h = sigmoid(o) * np.tanh(c)
+        out.append(h)
+    finding = named(lstm, "", x, [np.stack(out, 1).astype(np.float32), None, None])
+    assert finding.slug == "reduced-precision"
+    assert finding.claim == "the cell state is stored as float16"
+
+
+class Packed(nn.Module):
+    """The last states of both directions over sequences of different lengths."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.rnn = nn.LSTM(5, 6, batch_first=True, bidirectional=True)
+
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return torch.cat([*self.rnn(packed)[1][0]], -1)
+
+
+@pytest.mark.parametrize("directions", [(0,), (1,), (0, 1)])
+@torch.no_grad()
+def test_directions_that_run_through_the_padding(directions):
+    block, x, lengths = Packed().eval(), drawn(3, 7, 5), np.array([3, 7, 5])
+    ends = block(torch.from_numpy(x), torch.from_numpy(lengths)).numpy()
+    for direction in directions:
+        part = slice(6 * direction, 6 * direction + 6)
+        ends[:, part] = block(torch.from_numpy(x), torch.tensor([7, 7, 7])).numpy()[:, part]
+    finding = named(block, "", [x, lengths], ends)
+    assert finding.slug == "ignored-mask"
+    which = {(0,): " of the first recurrence", (1,): " of the second recurrence"}
+    told = f"masked time steps{which.get(directions, '')} are computed like all others"
+    assert finding.claim == f"{told}, with what the padding of the input holds"
 
 
 class Given(nn.Module):

@@ -28,8 +28,8 @@ class Scanned(Op):
 
     ``first`` is what each state without initial values begins with. With ``carried`` each sample
     begins with the states that the one before ended in, with ``again`` with those that the same
-    sample ends in, and with ``reset`` each step begins as the first one does. The output is the
-    state ``shown``.
+    sample ends in, and with ``reset`` they begin anew each time that so many steps are done. The
+    output is the state ``shown``.
     """
 
     narrows = True
@@ -44,7 +44,7 @@ class Scanned(Op):
     first: tuple[float, ...] = ()
     carried: bool = False
     again: bool = False
-    reset: bool = False
+    reset: int = 0
     shown: int = 0
     zero_states: bool = False
     """Whether a step that is skipped sets the states to 0, and with them its output."""
@@ -89,8 +89,8 @@ class Scanned(Op):
         held = np.zeros_like(states[self.shown])
         shares = self._ahead(x)
         times = range(len(x) - 1, -1, -1) if self.reverse else range(len(x))
-        for t in times:
-            states = begun if self.reset else states
+        for done, t in enumerate(times):
+            states = begun if self.reset and done % self.reset == 0 else states
             after = (self._one_by_one if self.in_place else self._step)(x[t], states, shares, t)
             if mask is None:
                 out[t] = after[self.shown]

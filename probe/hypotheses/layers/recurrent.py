@@ -1,5 +1,5 @@
-"""Mistakes with recurrences: gates in another order, biases, activations, masks, and the wrong step
-of the sequence."""
+"""Mistakes with recurrences: gates in another order, biases, activations, and the wrong step of the
+sequence."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -386,36 +386,3 @@ def _sequence_for_step(case: Case, last: int) -> Iterator[Edit]:
         yield case.edit(
             "the whole sequence instead of its last time step", steps, do="take the last time step"
         )
-
-
-@hypothesis("ignored-mask")
-def ignored_mask(case: Case) -> Iterator[Edit]:
-    """Masked or padded time steps were computed like all others, or output as zeros where the layer
-    carries its state on.
-
-    Only sequences with padding show this. At a masked step Keras repeats the previous output;
-    PyTorch's packed sequences give 0.
-    """
-    masked = [position for position, op in case.having(ops.Recurrence) if op.has_mask]
-    if not masked:
-        return
-    steps = case.steps
-    for position in masked:
-        first, _, *rest = steps[position].sources(position)
-        step = Step(replace(steps[position].op, has_mask=False), (first, *rest))  # type: ignore[call-arg]
-        steps = (*steps[:position], step, *steps[position + 1 :])
-    yield case.edit(
-        "masked time steps are computed like all others",
-        steps,
-        do="carry the state over masked time steps",
-    )
-    for held in (True, False):
-        change = lambda op, held=held: (  # noqa: E731
-            replace(op, zero_masked=held) if op.has_mask and op.zero_masked != held else None
-        )
-        for steps, where in everywhere_and_singly(case, change):
-            if held:
-                text = "0 at masked time steps instead of the previous output"
-            else:
-                text = "the previous output at masked time steps instead of 0"
-            yield case.edit(f"the output is {text}{where}", steps)

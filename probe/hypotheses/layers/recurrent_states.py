@@ -203,16 +203,40 @@ def other_state(case: Case) -> Iterator[Edit]:
 @hypothesis("carried-state")
 def carried_state(case: Case) -> Iterator[Edit]:
     """The state is not reset: each sample begins with the state that the one before ended in, or
-    the layer with that of a pass before. Or it is reset at every step.
+    the layer with that of a pass before. Or it is reset at every step, or at each chunk of them.
 
     Keras with ``stateful=True`` keeps the state of each sample from batch to batch until
     ``reset_states()``; PyTorch begins with zeros unless the state is handed on. The first sample,
     or the first step, is right.
     """
-    for claim, changed in (
-        ("the state is carried from each sample to the next", {"carried": True}),
-        ("the state begins with what a pass over the same input ended with", {"again": True}),
-        ("the state is reset at every time step", {"reset": True}),
-    ):
+    ways: dict[str, dict[str, Any]] = {
+        "the state is carried from each sample to the next": {"carried": True},
+        "the state begins with what a pass over the same input ended with": {"again": True},
+        "the state is reset at every time step": {"reset": 1},
+    }
+    for size in _chunks(case):
+        ways[f"the state begins anew after every {size} time steps"] = {"reset": size}
+    for claim, changed in ways.items():
         change: Any = partial(replace, **changed)
         yield from _otherwise(case, change, claim, "begin each sample with the layer's state")
+
+
+def _chunks(case: Case) -> list[int]:
+    """After how many time steps what was observed may first differ, from either end."""
+    lengths = {len(case.values[at][0]) for at, _ in case.having(ops.Recurrence)}
+    if not case.comparable:
+        return []
+    apart = np.abs(case.observed - case.healthy)
+    apart = apart > _DIFFERS * apart.max(initial=0.0)
+    found = list[int]()
+    for axis, size in enumerate(apart.shape):
+        wrong = np.flatnonzero(np.moveaxis(apart, axis, 0).reshape(size, -1).any(axis=1))
+        if size in lengths and len(wrong):
+            found += [int(wrong[0]), int(size - 1 - wrong[-1])]
+    told = found or range(2, min(max(lengths, default=0), _SHORT))
+    return [size for size in dict.fromkeys(told) if size > 1]
+
+
+_DIFFERS, _SHORT = 1e-3, 16
+"""From which share of the largest difference on an element differs; and how many chunks are tried
+where the output has no time steps."""
