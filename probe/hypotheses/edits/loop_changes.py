@@ -235,6 +235,8 @@ class _Pass(NamedTuple):
         if type(op) is type(was):
             changed = {name: value for name, value in after.items() if value is not before[name]}
             return replace(mine, **changed)
+        if around := {name: mine for name, value in after.items() if value is was}:
+            return replace(op, **around)
         return op if _alike(before, here) else None
 
 

@@ -13,6 +13,7 @@ from probe.hypotheses.precision.half_tensors import half_states, is_small
 from probe.hypotheses.registry import Hypothesis, more
 from probe.hypotheses.steps.changed_steps import changed_step
 from probe.hypotheses.steps.data_flow import missing_step, other_tensor, swapped_inputs
+from probe.hypotheses.steps.functions_of_parts import function_of_sum, norm_of_parts
 from probe.hypotheses.steps.moved_steps import moved_step
 from probe.hypotheses.steps.other_operands import own_activations, taken_later
 from probe.hypotheses.steps.packed_parts import parts_in_another_order
@@ -84,6 +85,18 @@ def other_tensor_in_loops(case: Case) -> Iterator[Changes]:
 def moved_in_loops(case: Case) -> Iterator[Changes]:
     """A step at another place of each pass."""
     yield from _of_loops(case, moved_step)
+
+
+@more("moved-step")
+def function_of_sum_in_loops(case: Case) -> Iterator[Changes]:
+    """A norm or activation of a sum, not of each of its terms, in each pass."""
+    yield from _of_loops(case, function_of_sum)
+
+
+@more("changed-step")
+def norms_of_parts_in_loops(case: Case) -> Iterator[Changes]:
+    """A norm of each gate, not of all, in each pass."""
+    yield from _of_loops(case, norm_of_parts)
 
 
 @more("changed-step")
