@@ -15,7 +15,7 @@ WHAT_TO_DO = {
     "bias-scale": "quantise the bias with the input's scale times the weights'",
     "boundary-flip": "compare the preceding layer, whose rounding decides the level here",
     "boundary-side": "put a value at a boundary into the bin that the layer puts it into",
-    "carried-state": "begin each sequence with the initial state",
+    "carried-state": "begin each sequence with the initial state, and go on from it within",
     "cast-order": "round where the layer does",
     "centred-norm": "divide by the root mean square alone",
     "changed-step": "compute this step as the layer does",
