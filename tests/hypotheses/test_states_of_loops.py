@@ -35,7 +35,8 @@ class Cascade(nn.Module):
 
 def cascade(model: Cascade, x: np.ndarray, mistake: str = "") -> np.ndarray:
     sign = -1 if mistake == "feedback" else 1
-    for (b0, b1, b2, a0, a1, a2), state in zip(SECTIONS, model.state.numpy(), strict=True):
+    for section, state in zip(SECTIONS, model.state.numpy(), strict=True):
+        b0, b1, b2, a0, a1, a2 = section[3:] + section[:3] if mistake == "order" else section
         s1, s2 = np.zeros((2, 2)) if mistake == "rest" else state.T
         out = []
         for t, value in enumerate(x.T):
@@ -134,6 +135,7 @@ CASES = (
     ("cascade", "feedback", "changed-step", "addition instead of subtraction"),
     ("cascade", "a0", "missing-step", "is not divided by sections, in every pass of the loop"),
     ("cascade", "rest", "initial-state", "begins with 0"),
+    ("cascade", "order", "packed-order", "in the order 3, 4, 5, 0, 1, 2"),
     ("cascade", "chunks", "carried-state", "begins anew after every 5 passes of the loop"),
     ("cascade", "half", "reduced-precision", "float16"),
     ("average", "zero", "initial-state", "begins with 0 one pass before"),

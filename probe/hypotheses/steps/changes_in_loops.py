@@ -7,7 +7,9 @@ from functools import partial
 from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.loop_changes import in_each_pass
 from probe.hypotheses.edits.loop_states import reset_within, started_otherwise
+from probe.hypotheses.edits.loops import alike_loops
 from probe.hypotheses.edits.mapped_tensors import rearranged
+from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.tensor_maps import transposed
 from probe.hypotheses.precision.half_tensors import half_states, is_small
 from probe.hypotheses.registry import Hypothesis, more
@@ -16,7 +18,7 @@ from probe.hypotheses.steps.data_flow import missing_step, other_tensor, swapped
 from probe.hypotheses.steps.functions_of_parts import function_of_sum, norm_of_parts
 from probe.hypotheses.steps.moved_steps import moved_step
 from probe.hypotheses.steps.other_operands import own_activations, taken_later
-from probe.hypotheses.steps.packed_parts import parts_in_another_order
+from probe.hypotheses.steps.packed_parts import parts_in_another_order, parts_reordered
 from probe.trial.case import Case
 from probe.trial.change import Change
 
@@ -61,6 +63,21 @@ def half_states_of_loops(case: Case) -> Iterator[Changes]:
 def parts_in_loops(case: Case) -> Iterator[Changes]:
     """Gates read in another order in each pass."""
     yield from _of_loops(case, parts_in_another_order)
+
+
+@more("packed-order")
+def parameters_of_loops(case: Case) -> Iterator[Changes]:
+    """Coefficients that are split before a loop read in another order."""
+    if case.calls:
+        yield Changes(_parameters_reordered, "packed-order", STEPS, every_pass=True)
+
+
+def _parameters_reordered(case: Case) -> Iterator[Change]:
+    constant = of_parameters(case)
+    if any(group[0].carried() for group in alike_loops(case)):
+        for change in parts_reordered(case):
+            if constant.issuperset(change.steps):
+                yield change
 
 
 @more("missing-step")

@@ -16,7 +16,8 @@ from probe.trial.change import Change
 __all__ = ["parts_reordered"]
 
 _ALL_ORDERS, _MOST = 4, 8
-"""Of how many parts all orders are tried; of more each two are exchanged, of no more than these."""
+"""Of how many parts all orders are tried; of more the halves and each two are exchanged, of no more
+than these."""
 
 
 @more("packed-order")
@@ -88,6 +89,9 @@ def _orders(count: int) -> Iterator[tuple[int, ...]]:
     if count <= _ALL_ORDERS:
         yield from (order for order in permutations(plain) if order != plain)
         return
+    half = count // 2
+    yield plain[half:] + plain[:half]
+    yield plain[::-1]
     for first, second in combinations(plain, 2):
         order = list(plain)
         order[first], order[second] = second, first
