@@ -38,7 +38,10 @@ def decayed(model: Decay, x: np.ndarray, mistake: str) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("mistake", "words"),
-    [("gain", "multiplication and sigmoid are applied once more"), ("decay", "negation and exp are")],
+    [
+        ("gain", "multiplication and sigmoid are applied once more"),
+        ("decay", "negation and exp are"),
+    ],
 )
 def test_functions_that_are_applied_once_more(mistake, words):
     model, x = Decay().eval(), draw(2, 6, 3)

@@ -15,7 +15,11 @@ from probe.hypotheses.edits.cells_by_hand import scanned_by_hand
 from probe.hypotheses.edits.grouped_changes import shared
 from probe.hypotheses.edits.loops import in_one_pass
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
-from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
+from probe.hypotheses.edits.regrouped_steps import (
+    decomposed,
+    long_functions_together,
+    taken_together,
+)
 from probe.ops.base import Arrays, Op
 from probe.ops.step import Step
 from probe.trial.case import Case, once
@@ -80,11 +84,12 @@ def _within(case: Case, change: Change) -> bool:
 @once
 def readings(case: Case) -> list[Case]:
     """The layer by its calls, by its steps, and by what these are made of."""
-    sums = decomposed(case, True)
+    own = long_functions_together(case)
+    sums = decomposed(own, True)
     calls = [taken_together(case, depth) for depth in (1, 0)] if case.calls else []
     return [
         *(reading for reading in dict.fromkeys(calls) if reading is not case),
-        *(sums, decomposed(case)),
+        *(sums, decomposed(own)),
     ]
 
 

@@ -1,6 +1,6 @@
 """Cases with other steps for the same values: ops decomposed, and the steps of a call as one."""
 
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
@@ -14,6 +14,7 @@ from probe.hypotheses.edits.decompositions import DECOMPOSITIONS, Decomposition,
 from probe.hypotheses.edits.integer_decompositions import SUMS
 from probe.hypotheses.edits.recurrent_decompositions import RECURRENCES
 from probe.hypotheses.edits.rewriting import of_parameters
+from probe.hypotheses.edits.triangular_systems import solved_at_once
 from probe.numerics.memory_limit import limit, limited
 from probe.ops.base import Op
 from probe.ops.step import Ref, Step
@@ -21,7 +22,7 @@ from probe.trial.case import Case, once
 from probe.trial.edit import Steps
 from probe.trial.gathered import Gathered
 
-__all__ = ["as_last_step", "decomposed", "taken_together"]
+__all__ = ["as_last_step", "decomposed", "long_functions_together", "taken_together"]
 
 _LARGE, _LARGE_IN_SLICES = 1 << 22, 1 << 24
 """Elements of all arrays of a layer from which on it is left as it is, one of which slices are
@@ -146,6 +147,22 @@ def _made_of(
 
 
 @once
+def long_functions_together(case: Case) -> Case:
+    """The case with each call of a function of the framework that takes very many steps, such as
+    the rows of a triangular system, as one step: no one errs within it."""
+    groups: dict[str, list[int]] = {}
+    for position, call in enumerate(case.calls):
+        site = case.sites.get(call)
+        if site is not None and site.function:
+            groups.setdefault(call, []).append(position)
+    return _together(case, {name: own for name, own in groups.items() if len(own) >= _LONG})
+
+
+_LONG = 100
+"""From how many steps on a function is taken as one."""
+
+
+@once
 def taken_together(case: Case, depth: int = 0) -> Case:
     """The case with the steps of each call of several as one step, which can be left out or moved:
     of the innermost calls, or of those at a depth within the container; as it is where there are
@@ -157,6 +174,12 @@ def taken_together(case: Case, depth: int = 0) -> Case:
         name = ".".join(path.split(".")[:depth]) if depth else path
         if name:
             groups.setdefault(name, []).append(position)
+    return _together(case, groups)
+
+
+def _together(case: Case, groups: Mapping[str, list[int]]) -> Case:
+    """The case with each of these groups of steps as one, where nothing within it is taken by
+    others."""
     users: dict[int, set[int]] = {}
     for position, step in enumerate(case.steps):
         for ref in step.sources(position):
@@ -190,7 +213,11 @@ def taken_together(case: Case, depth: int = 0) -> Case:
         if position in whole:
             name, members = whole[position]
             body, given = _body(case, members)
-            steps.append(Step(Gathered(body, name), tuple(map(moved, given))))
+            op = Gathered(body, name)
+            if len(members) >= _LONG:
+                taken = [ref.of(case.inputs, case.values) for ref in given]
+                op = solved_at_once(op, taken, case.values[position][0])
+            steps.append(Step(op, tuple(map(moved, given))))
             calls.append(name)
         else:
             steps.append(Step(step.op, tuple(map(moved, step.sources(position)))))
