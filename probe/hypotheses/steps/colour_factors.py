@@ -1,0 +1,134 @@
+"""The factors between RGB and luma and chroma, as those of another standard or range: a camera's
+code takes those of JPEG for those of BT.601, or those of high definition."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+
+from probe.hypotheses.edits.changes import PARTS, Changes
+from probe.hypotheses.edits.held_numbers import Number, numbers_of, with_numbers
+from probe.hypotheses.registry import more
+from probe.trial.case import Case
+from probe.trial.change import Change
+
+__all__: list[str] = []
+
+_LUMA = {
+    "BT.601": (0.299, 0.114),
+    "BT.709": (0.2126, 0.0722),
+    "BT.2020": (0.2627, 0.0593),
+}
+"""The shares of red and of blue in the luma (ITU-R BT.601-7, BT.709-6, BT.2020-2)."""
+_SCALES = (*(2.0**bits for bits in range(17)), 255.0, 1000.0, 10000.0)
+_DIGITS = range(2, 8)
+
+
+class _Standard(NamedTuple):
+    """The factors of a conversion, and what it subtracts from or adds to luma."""
+
+    name: str
+    factors: np.ndarray
+    offset: float = 0.0
+    """In steps of 8 bits."""
+
+
+def _decoding() -> list[_Standard]:
+    """Luma and chroma to RGB: luma's factor, V's in red, U's and V's in green, U's in blue."""
+    found = []
+    for name, (red, blue) in _LUMA.items():
+        green = 1 - red - blue
+        v, u = 2 * (1 - red), 2 * (1 - blue)
+        factors = np.array([1.0, v, u * blue / green, v * red / green, u])
+        limited = factors * [255 / 219, *4 * [255 / 224]]
+        found.append(_Standard(f"{name} for luma from 16 to 235", limited, 16.0))
+        found.append(_Standard(f"{name} for luma from 0 to 255 (JPEG's range)", factors))
+    return found
+
+
+def _encoding() -> list[_Standard]:
+    """RGB to luma and chroma: the rows of luma, U and V."""
+    found = []
+    for name, (red, blue) in _LUMA.items():
+        y = np.array([red, 1 - red - blue, blue])
+        u, v = ([0, 0, 1] - y) / (2 - 2 * blue), ([1, 0, 0] - y) / (2 - 2 * red)
+        rows = np.concatenate([y, np.abs(u), np.abs(v)])
+        limited = rows * np.repeat([219 / 255, 224 / 255, 224 / 255], 3)
+        found.append(_Standard(f"{name} for luma from 16 to 235", limited, 16.0))
+        found.append(_Standard(f"{name} for luma from 0 to 255 (JPEG's range)", rows))
+    return found
+
+
+def _grey() -> list[_Standard]:
+    """RGB to luma alone."""
+    found = [
+        _Standard(name, np.array([red, 1 - red - blue, blue]))
+        for name, (red, blue) in _LUMA.items()
+    ]
+    return [*found, _Standard("a mean of the three colours", np.full(3, 1 / 3))]
+
+
+_FAMILIES = (_decoding(), _encoding(), _grey())
+
+
+@more("changed-step")
+def other_colour_standard(case: Case) -> Iterator[Changes]:
+    """Factors of colours of another standard or range."""
+    yield Changes(_others, "changed-step", PARTS)
+
+
+def _others(case: Case) -> Iterator[Change]:
+    numbers = [x for x in numbers_of(case) if x.value]
+    for family in _FAMILIES:
+        for own, other in permutations(family, 2):
+            made = _exchanged(numbers, own, other)
+            if made is not None:
+                what = f"the factors are those of {other.name}, not of {own.name}"
+                yield with_numbers(case, made, what)
+
+
+def _exchanged(
+    numbers: Sequence[Number], own: _Standard, other: _Standard
+) -> Mapping[Number, float] | None:
+    """The numbers of one standard as those of another; None where they are not of that one."""
+    for scale in _SCALES:
+        for digits in (0,) if scale > 1 else _DIGITS:
+            have, take = (
+                np.round(own.factors * scale, digits),
+                np.round(other.factors * scale, digits),
+            )
+            made = _matched(numbers, have, take, scale)
+            if made is not None:
+                return made | _offset(numbers, own, other)
+    return None
+
+
+def _matched(
+    numbers: Sequence[Number], have: np.ndarray, take: np.ndarray, scale: float
+) -> dict[Number, float] | None:
+    """Which numbers become which, where all of a standard's stand among them; the factor 1 may be
+    left unwritten where it stays."""
+    made: dict[Number, float] = {}
+    for old, new in zip(have.tolist(), take.tolist(), strict=True):
+        found = [x for x in numbers if abs(abs(x.value) - old) <= 1e-6 * old]
+        unwritten = old == new and old == scale
+        if old < _LEAST_DIGITS * (scale > 1) or not (found or unwritten):
+            return None
+        made |= {x: np.copysign(new, x.value) for x in found if old != new}
+    return made or None
+
+
+_LEAST_DIGITS = 10
+"""From which integer on a factor of few bits tells what standard it is of."""
+
+
+def _offset(numbers: Sequence[Number], own: _Standard, other: _Standard) -> dict[Number, float]:
+    """What is taken off the luma, or added to it."""
+    if own.offset == other.offset:
+        return {}
+    return {
+        x: np.copysign(other.offset * abs(x.value) / own.offset, x.value)
+        for x in numbers
+        if own.offset and min(abs(abs(x.value) - own.offset / unit) for unit in (1, 255)) < 1e-4
+    }

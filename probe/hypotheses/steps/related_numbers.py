@@ -1,0 +1,124 @@
+"""Numbers that belong together and are others at once: how many bits lie behind the point, how many
+a number has, how many levels a quantiser has, a limit that several steps take."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from probe import ops
+from probe.hypotheses.edits.changes import PARTS, Changes
+from probe.hypotheses.edits.held_numbers import Number, numbers_of, with_numbers
+from probe.hypotheses.edits.step_words import listed
+from probe.hypotheses.registry import more
+from probe.ops.base import Op
+from probe.ops.step import Ref
+from probe.trial.case import Case
+from probe.trial.change import Change
+
+__all__: list[str] = []
+
+_MOST = 32
+"""How many bits a number has at most."""
+_USUAL = (6.0, 1.0, 0.0, 0.5, 2.0, 4.0, 8.0, 0.1, 0.2, 0.01, 127.0, 128.0, 255.0, 256.0)
+"""What code takes in place of a number that the layer has learnt."""
+
+
+@more("fixed-point")
+def other_fraction_bits(case: Case) -> Iterator[Changes]:
+    """Another number of bits behind the point, or of all, wherever the layer takes it."""
+    yield Changes(_other_bits, "fixed-point", PARTS)
+
+
+def _other_bits(case: Case) -> Iterator[Change]:
+    if not any(step.op.jumps for step in case.steps):
+        return
+    numbers = list(numbers_of(case))
+    shifts = {ref.step for at, _ in case.having(ops.BitShift) for ref in _sources(case, at)[1:]}
+    added = _operands(case, ops.Add, ops.Sub)
+    scaling = _operands(case, ops.Mul, ops.Div, ops.FloorDiv)
+    for bits in range(1, _MOST):
+        counts = [x for x in numbers if x.position in shifts and x.value == bits]
+        factors = [x for x in numbers if x.value == 2.0**bits and x.position in scaling]
+        steps = [x for x in numbers if x.value == 2.0**-bits and x.position in scaling]
+        halves = [x for x in numbers if x.value == 2.0 ** (bits - 1) and x.position in added]
+        if len({x.position for x in (*counts, *factors, *steps)}) + bool(halves) < 2:
+            continue
+        for other in (n for n in range(_MOST) if n != bits):
+            made = dict.fromkeys(counts, float(other))
+            made |= dict.fromkeys(factors, 2.0**other) | dict.fromkeys(steps, 2.0**-other)
+            words = f"{other} bits are taken as those behind the point, not {bits}"
+            yield with_numbers(case, made, f"{words} ({_told(made)})")
+            if halves:
+                made |= dict.fromkeys(halves, float(1 << other >> 1))
+                yield with_numbers(case, made, f"{words} ({_told(made)})")
+    yield from _other_widths(case, numbers, shifts)
+
+
+def _sources(case: Case, position: int) -> Sequence[Ref]:
+    return case.steps[position].sources(position)
+
+
+def _operands(case: Case, *kinds: type[Op]) -> set[int]:
+    """The steps whose results steps of these kinds take."""
+    return {ref.step for at, _ in case.having(*kinds) for ref in _sources(case, at)}
+
+
+def _other_widths(case: Case, numbers: Sequence[Number], shifts: set[int]) -> Iterator[Change]:
+    """The ends and the count of the numbers of a type, as those of a type of other bits."""
+    for bits in range(3, _MOST + 1):
+        ends = _ends(bits)
+        held = [x for x in numbers if x.value in ends and x.position not in shifts]
+        if len({x.value for x in held}) < 2:
+            continue
+        for other in range(2, _MOST + 1):
+            if other != bits:
+                made = {x: _ends(other)[ends.index(x.value)] for x in held}
+                words = f"numbers have {other} bits, not {bits} ({_told(made)})"
+                yield with_numbers(case, made, words)
+
+
+def _ends(bits: int) -> list[float]:
+    half = 2.0 ** (bits - 1)
+    return [-half, half, 1 - half, half - 1, 2 * half, 2 * half - 1]
+
+
+@more("changed-step")
+def other_number_of_levels(case: Case) -> Iterator[Changes]:
+    """2**bits for 2**bits - 1 in all steps, or the reverse; a number that was learnt as a usual
+    one in all that take it."""
+    yield Changes(_other_levels, "changed-step", PARTS)
+
+
+def _other_levels(case: Case) -> Iterator[Change]:
+    numbers = list(numbers_of(case))
+    of_levels = {2.0**bits for bits in range(2, _MOST + 1)}
+    for by, words in ((1.0, "2**bits, not 2**bits - 1"), (-1.0, "2**bits - 1, not 2**bits")):
+        held = [x for x in numbers if x.value + max(by, 0.0) in of_levels]
+        if len({x.value for x in held}) > 1:
+            made = {x: x.value + by for x in held}
+            yield with_numbers(case, made, f"numbers of levels are {words} ({_told(made)})")
+    yield from _learnt(case, numbers)
+
+
+def _learnt(case: Case, numbers: Iterable[Number]) -> Iterator[Change]:
+    """A parameter of one number, or one that limits what is compared with it."""
+    limits = {ref for at, _ in case.having(ops.Min, ops.Max) for ref in _sources(case, at)}
+    places: dict[str, list[Number]] = {}
+    for number in numbers:
+        op = case.steps[number.position].op
+        if isinstance(op, ops.Parameter):
+            if op.weight.effective.size == 1 or Ref(number.position) in limits:
+                places.setdefault(op.weight.name, []).append(number)
+    for name, held in places.items():
+        for other in _USUAL:
+            made = {x: other for x in held if x.value != other}
+            if made:
+                values = ", ".join(dict.fromkeys(f"{x.value:.6g}" for x in held))
+                what = f"{listed([name])} taken as {other:g} in place of {values}"
+                yield replace(with_numbers(case, made, what), part=("learnt", name))
+
+
+def _told(made: dict[Number, float]) -> str:
+    """Which numbers are others."""
+    return ", ".join(
+        dict.fromkeys(f"{other:.6g} for {number.value:.6g}" for number, other in made.items())
+    )
