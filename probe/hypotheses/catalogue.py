@@ -89,6 +89,7 @@ from probe.hypotheses.steps import (
     residual_blocks,
     running_sums,
     sibling_options,
+    sibling_tables,
     single_changes,
     tensors_of_blocks,
 )
@@ -184,6 +185,7 @@ WRITTEN_OUT = (changes_in_loops,)
 """What has an amount of work of its own before these, where the code runs a loop step by step."""
 OF_PATTERNS = (
     sibling_options,
+    sibling_tables,
     chains,
     overwritten_buffers,
     computed_tables,

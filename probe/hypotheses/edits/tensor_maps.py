@@ -5,7 +5,7 @@ One list serves inputs, parameters and what steps give; each map comes with its 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import combinations, permutations, zip_longest
 from typing import NamedTuple
@@ -40,9 +40,11 @@ def maps(shape: Sequence[int], along: Callable[[int], str], batch: bool = True) 
                 words = f"read column by column instead of row by row along {along(one)} and "
                 words += f"{along(other)}, each in {parts} rows"
                 yield Map(words, partial(_along_both, order=order, axes=(one, other)))
+    yield from _reread(shape, axes, _rotations(axes))
     for turn in zip_longest(*(_along(shape[axis], axis, along(axis)) for axis in axes)):
         yield from filter(None, turn)
-    yield from _reread(shape, axes)
+    rotated = list(_rotations(axes))
+    yield from _reread(shape, axes, (o for o in permutations(axes) if list(o) not in rotated))
     for one, other in combinations(axes, 2):
         words = f"reversed along {along(one)} and {along(other)}"
         yield Map(words, partial(np.flip, axis=(one, other)))
@@ -69,11 +71,21 @@ def _along_both(x: np.ndarray, order: np.ndarray, axes: Sequence[int]) -> np.nda
     return x
 
 
-def _reread(shape: Sequence[int], axes: Sequence[int]) -> Iterator[Map]:
+def _rotations(axes: Sequence[int]) -> Iterator[list[int]]:
+    """The orders in which the first of some axes comes last, or the last one first: rows and
+    columns exchanged, or channels first for channels last."""
+    yield [*axes[1:], *axes[:1]]
+    if len(axes) > 2:
+        yield [*axes[-1:], *axes[:-1]]
+
+
+def _reread(
+    shape: Sequence[int], axes: Sequence[int], orders: Iterable[Sequence[int]]
+) -> Iterator[Map]:
     """The elements written in one order of the axes and read in another."""
     if not 2 <= len(axes) <= 4:
         return
-    for order in permutations(axes):
+    for order in orders:
         if list(order) != list(axes):
             perm = list(range(len(shape)))
             for place, axis in zip(axes, order, strict=True):
