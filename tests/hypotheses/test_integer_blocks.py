@@ -119,3 +119,21 @@ def test_bits_of_a_kernel_and_of_an_activation(wrong, claim):
     with torch.no_grad():
         values = Quantised(**wrong)(torch.from_numpy(x)).numpy()
     assert any(claim in found for found in said(Quantised().eval(), [x], values))
+
+
+class Filter(nn.Module):
+    """Samples of 16 bits and taps, summed up in 64."""
+
+    def forward(self, x):
+        taps = torch.tensor([9000, 27000, 17500, 9000, 27000])
+        total = (x.long().unfold(1, 5, 1) * taps).sum(-1)
+        return ((total + (1 << 14)) >> 15).clamp(-32768, 32767)
+
+
+def test_a_sum_of_integers_that_overflows():
+    x = np.where(np.arange(40) % 20 < 12, 30000, -32000).astype(np.int16)[None]
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.int64), 5, axis=1)
+    total = windows @ np.array([9000, 27000, 17500, 9000, 27000])
+    values = np.clip((total.astype(np.int32) + np.int32(1 << 14)) >> 15, -32768, 32767)
+    found = said(Filter(), [x], values)
+    assert any(claim.startswith("wrap-around: the output of sum is wrapped") for claim in found)

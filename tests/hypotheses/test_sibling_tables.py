@@ -39,7 +39,10 @@ def test_multipliers_and_shifts_of_other_channels():
     model, x = Requantised().eval(), RNG.integers(-128, 128, (7, 9)).astype(np.int8)
     check = lambda **how: probe.check(model, "", x, expected=requantised(model, x, **how))  # noqa: E731
     assert check().verdict == "agree"
-    for order, words in (([0] * 6, "taken from the first place"), (slice(None, None, -1), "reversed")):
+    for order, words in (
+        ([0] * 6, "taken from the first place"),
+        (slice(None, None, -1), "reversed"),
+    ):
         named(check(order=order), "rearranged-tensor", f"multiplier is {words}", "shift is")
     named(check(transposed=True), "rearranged-tensor", "weight is read as (9, 6)")
 

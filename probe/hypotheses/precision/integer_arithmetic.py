@@ -213,15 +213,22 @@ def _number(case: Case, ref: Ref) -> float | None:
 
 
 def _integers(case: Case) -> Iterator[tuple[Ref, np.ndarray]]:
-    """The tensors of a quantised layer that hold whole numbers."""
+    """The tensors of a quantised layer that hold whole numbers; of others those that it computes
+    in integers."""
     quantises = any(step.op.quantizes for step in case.steps) or any(case.having(*_ROUNDED))
-    if not quantises and not any(map(by_integers, case.weights.values())):
-        return
+    quantises = quantises or any(map(by_integers, case.weights.values()))
     for ref in tensors_of(case):
         x = np.asarray(ref.of(case.inputs, case.values))
-        if x.dtype.kind in "fiu" and x.size > 1 and np.isfinite(x).all():
+        kinds = "fiu" if quantises else "iu"
+        if not quantises and (ref.step < 0 or not isinstance(case.steps[ref.step].op, _COMPUTED)):
+            continue
+        if x.dtype.kind in kinds and x.size > 1 and np.isfinite(x).all():
             if np.abs(x).max() >= _LEAST and np.array_equal(x, np.rint(x)):
                 yield ref, x.astype(np.float64)
+
+
+_COMPUTED = (ops.Mul, ops.ReduceSum, ops.Product, ops.MatMul, ops.Conv, ops.BitShift)
+"""What integers grow by, so that they may overflow."""
 
 
 def _overflowing(case: Case) -> Iterator[tuple[Ref, int]]:
