@@ -19,6 +19,7 @@ WHAT_TO_DO = {
     "cast-order": "round where the layer does",
     "centred-norm": "divide by the root mean square alone",
     "changed-step": "compute this step as the layer does",
+    "code-format": "read the codes in the format that they are stored in",
     "counts-for-presence": "set each index that occurs to 1",
     "crop-place": "crop where the layer does",
     "different-input": "compute both from the same input",

@@ -94,7 +94,7 @@ from probe.hypotheses.steps import (
     single_changes,
     tensors_of_blocks,
 )
-from probe.hypotheses.weights import normed_weights, other_weights, quantised_weights
+from probe.hypotheses.weights import code_formats, normed_weights, other_weights, quantised_weights
 
 __all__ = [
     "ANY_STEP",
@@ -149,6 +149,7 @@ COMMON = (
     number_formats,
     quantizer_levels,
     quantised_weights,
+    code_formats,
     accumulator_16bit,
     fixed_point,
     fixed_point_types,

@@ -101,7 +101,7 @@ def integers(m, x, unsigned=False, total=np.int32, clipped=True, point=90):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"unsigned": True}, "modulo 256"),
+        ({"unsigned": True}, "read as integers without a sign"),
         ({"total": np.int16}, "wrapped around in int16"),
         ({"clipped": False}, "wrapping around at the ends instead of a clip"),
     ],

@@ -47,6 +47,7 @@ _planted("zero-point", lambda: _weight(by=1))
 _planted("ignored-scale", lambda: _weight(scale=np.ones(8, np.float32)))
 _planted("transposed-scale", lambda: _weight(scale=SCALE[::-1]))
 _planted("nibble-order", _pairs_exchanged)
+_planted("code-format", lambda: _weight(codes=CODES.astype(np.int8)))
 
 
 _CONV = {

@@ -1,0 +1,75 @@
+"""Codes of few bits that are read as numbers of another format."""
+
+import numpy as np
+import torch
+from own_seed import RNG
+
+import probe
+
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+
+
+def named(report, words):
+    assert report.findings, report.diagnosis
+    first = report.findings[0]
+    assert (first.slug, first.left <= 1) == ("code-format", True), first
+    assert words in first.claim
+
+
+class FourBits(torch.nn.Module):
+    """Weights of 4 bits by a table, with an exponent for each row."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("codes", torch.tensor(RNG.integers(0, 16, (6, 12)).astype(np.uint8)))
+        self.register_buffer("exponents", torch.tensor(RNG.integers(124, 128, (6, 1))))
+        self.register_buffer("table", torch.tensor(np.concatenate([E2M1, -E2M1])))
+
+    def forward(self, x):
+        weight = torch.ldexp(self.table[self.codes.long()], self.exponents - 127)
+        return torch.nn.functional.linear(x, weight)
+
+
+def test_four_bits_read_by_another_table():
+    model, x = FourBits().eval(), RNG.normal(size=(4, 12)).astype(np.float32)
+    codes, exponents = model.codes.numpy().astype(int), model.exponents.numpy()
+
+    def check(weight, bias=127):
+        return probe.check(model, "", x, expected=x @ (weight * 2.0 ** (exponents - bias)).T)
+
+    sign = np.where(codes < 8, 1, -1)
+    assert check(sign * E2M1[codes % 8]).verdict == "agree"
+    named(check(sign * (codes % 8)), "integers of a sign bit and a magnitude")
+    named(check(np.where(codes < 8, codes, codes - 16)), "integers in two's complement")
+    half = np.where(codes < 8, E2M1[codes % 8], -E2M1[(16 - codes) % 8])
+    named(check(half), "read in two's complement")
+    other = check(sign * E2M1[codes % 8], bias=128)
+    assert any("128 is taken off the exponents" in finding.claim for finding in other.findings)
+
+
+class Integers(torch.nn.Module):
+    """A product of integers, as they are stored."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer(
+            "weight", torch.tensor(RNG.integers(-128, 128, (6, 9)).astype(np.int8))
+        )
+
+    def forward(self, x):
+        return (x.long()[:, None] * self.weight.long()).sum(-1).float() / 1024
+
+
+def test_integers_without_their_sign():
+    model, x = Integers().eval(), RNG.integers(-128, 128, (5, 9)).astype(np.int8)
+    weight = model.weight.numpy()
+
+    def check(x, weight):
+        total = (x.astype(np.int64)[:, None] * weight.astype(np.int64)).sum(-1)
+        return probe.check(model, "", given, expected=total.astype(np.float32) / 1024)
+
+    given = x
+    assert check(x, weight).verdict == "agree"
+    named(check(x, weight.view(np.uint8)), "weight is read as integers without a sign")
+    named(check(x.view(np.uint8), weight), "input is read as integers without a sign")
+    named(check(x, weight.view(np.uint8).astype(int) - 128), "weight is read as integers in offset")
