@@ -400,6 +400,7 @@ def _float8(layer: Any, call: KerasCall, name: str) -> _Used:
         stored,
         cast(effective, call.dtype),
         (f"rounded to float8_e4m3fn, {name}_scale {scale:g}",),
+        {f"{name}_scale": np.array(scale, np.float32)},
     )
     others = {}
     if layer.bias is not None and call.dtype == "float32":
