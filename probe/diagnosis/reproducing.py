@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from probe.diagnosis.undecided_roundings import settled
 from probe.hypotheses import Hypothesis
 from probe.hypotheses.edits.changes import Changes
 from probe.hypotheses.edits.grouped_changes import all_of
@@ -78,6 +79,8 @@ def _nearest(
             if change.part is not None:
                 found.add(change.part)
             yield _needed(flow, change, tried.values)
+        elif tried is not None and (other := settled(flow, tried)) is not None:
+            yield other.change
         elif tried is not None:
             for keep in missed:
                 keep(tried)

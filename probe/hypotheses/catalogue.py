@@ -54,6 +54,7 @@ from probe.hypotheses.precision import (
     half_tensors,
     integer_arithmetic,
     integer_sums,
+    narrow_steps,
     number_formats,
     operand_precision,
     quantiser_steps,
@@ -189,6 +190,7 @@ WRITTEN_OUT = (changes_in_loops,)
 OF_PATTERNS = (
     sibling_options,
     sibling_tables,
+    narrow_steps,
     chains,
     overwritten_buffers,
     computed_tables,

@@ -326,6 +326,10 @@ class FirstLook:
         """Whether anything was observed that is finite."""
         return bool(self._seen.size)
 
+    def within(self, off: float, times: float) -> bool:
+        """Whether what is off is no more than so many times as much as is near."""
+        return off <= times * self._most
+
     def of(self, values: np.ndarray) -> tuple[bool, float, float]:
         """Whether an output is what was observed, or nearly, how far it is off where most differs,
         and the share of what differs that it gives exactly."""
