@@ -106,12 +106,9 @@ def _main(case: Case, position: int) -> Ref | None:
         return sources[0] if same else None
     if isinstance(op, ops.Transpose | ops.Embedding) and not isinstance(op, ops.EmbeddingBag):
         return sources[0]
-    looked_up = isinstance(op, ops.Gather) and op.axis == 0
-    return (
-        sources[0]
-        if looked_up and case.steps[position].sources(position)[1:] == (sources[0],)
-        else None
-    )
+    indices = case.steps[position].sources(position)[1:]
+    looked_up = isinstance(op, ops.Gather) and op.axis == 0 and indices == (sources[0],)
+    return sources[0] if looked_up else None
 
 
 def _pulled(case: Case, position: int, pads: _Pads | None) -> _Pads | None:

@@ -100,8 +100,8 @@ def _exchanged(case: Case) -> Iterator[Change]:
             tables = _alike(case, first, second)
             for names in _choices(list(tables or ())):
                 steps: dict[int, Step] = {}
-                for one, other in chain.from_iterable((tables or {})[name] for name in names):
-                    for at, by in ((one, other), (other, one)):
+                for ref, twin in chain.from_iterable((tables or {})[name] for name in names):
+                    for at, by in ((ref, twin), (twin, ref)):
                         held: Any = case.values[by.step][by.index]
                         steps[at.step] = Step(ops.Constant(np.asarray(held)), ())
                 words = joined([f"{x} and {y}" if x != y else f"two of {x}" for x, y in names])
@@ -126,22 +126,22 @@ def _alike(case: Case, first: Ref, second: Ref) -> dict[_Names, list[tuple[Ref, 
     found: dict[_Names, list[tuple[Ref, Ref]]] = {}
     waiting = [(first, second)]
     while waiting:
-        one, other = waiting.pop()
-        if one == other or (one, other) in seen:
+        ref, twin = waiting.pop()
+        if ref == twin or (ref, twin) in seen:
             continue
-        seen.add((one, other))
-        if min(one.step, other.step) < 0 or {one.step, other.step} & constant:
-            if (one.step in constant) != (other.step in constant):
+        seen.add((ref, twin))
+        if min(ref.step, twin.step) < 0 or {ref.step, twin.step} & constant:
+            if (ref.step in constant) != (twin.step in constant):
                 return None
-            if one.step not in constant or not _differ(case, one, other):
+            if ref.step not in constant or not _differ(case, ref, twin):
                 continue
-            if shape_of(case, one) != shape_of(case, other):
+            if shape_of(case, ref) != shape_of(case, twin):
                 return None
-            names = tensor_name(case, one), tensor_name(case, other)
-            found.setdefault(names, []).append((one, other))
+            names = tensor_name(case, ref), tensor_name(case, twin)
+            found.setdefault(names, []).append((ref, twin))
             continue
-        steps = case.steps[one.step], case.steps[other.step]
-        mine, theirs = steps[0].sources(one.step), steps[1].sources(other.step)
+        steps = case.steps[ref.step], case.steps[twin.step]
+        mine, theirs = steps[0].sources(ref.step), steps[1].sources(twin.step)
         held = any(map(weights_of, ((steps[0],), (steps[1],))))
         if type(steps[0].op) is not type(steps[1].op) or len(mine) != len(theirs) or held:
             return None
@@ -149,5 +149,5 @@ def _alike(case: Case, first: Ref, second: Ref) -> dict[_Names, list[tuple[Ref, 
     return found
 
 
-def _differ(case: Case, one: Ref, other: Ref) -> bool:
-    return not np.array_equal(case.values[one.step][0], case.values[other.step][0])
+def _differ(case: Case, ref: Ref, twin: Ref) -> bool:
+    return not np.array_equal(case.values[ref.step][0], case.values[twin.step][0])
