@@ -73,3 +73,23 @@ def test_integers_without_their_sign():
     named(check(x, weight.view(np.uint8)), "weight is read as integers without a sign")
     named(check(x.view(np.uint8), weight), "input is read as integers without a sign")
     named(check(x, weight.view(np.uint8).astype(int) - 128), "weight is read as integers in offset")
+
+
+class Sound(torch.nn.Module):
+    """Samples of 16 bits as shares of the largest, and their differences."""
+
+    def forward(self, x):
+        y = x.float() / 32768
+        return y[:, 1:] - 0.9 * y[:, :-1]
+
+
+def test_samples_in_the_other_order_of_bytes_or_without_a_sign():
+    x = RNG.integers(-30000, 30000, (2, 30)).astype(np.int16)
+
+    def check(samples):
+        y = samples.astype(np.float32) / 32768
+        return probe.check(Sound(), "", x, expected=y[:, 1:] - np.float32(0.9) * y[:, :-1])
+
+    assert check(x).verdict == "agree"
+    named(check(x.byteswap()), "input is read with the two bytes exchanged")
+    named(check(x.view(np.uint16)), "input is read as integers without a sign")

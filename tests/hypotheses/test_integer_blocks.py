@@ -137,3 +137,18 @@ def test_a_sum_of_integers_that_overflows():
     values = np.clip((total.astype(np.int32) + np.int32(1 << 14)) >> 15, -32768, 32767)
     found = said(Filter(), [x], values)
     assert any(claim.startswith("wrap-around: the output of sum is wrapped") for claim in found)
+
+
+class Centred(nn.Module):
+    """Whole numbers less their mean, rounded down."""
+
+    def forward(self, x):
+        mean = torch.div(x.long().sum(-1, keepdim=True), 12, rounding_mode="floor")
+        return x - mean
+
+
+def test_a_quotient_of_integers_that_is_cut_off():
+    x = RNG.integers(-128, 128, (40, 12)).astype(np.int8)
+    mean = np.trunc(x.sum(-1, keepdims=True, dtype=np.int64) / 12).astype(np.int64)
+    first, *_ = said(Centred(), [x], x - mean)
+    assert first == "rounding-mode: the output of sum, divided by 12, is rounded towards zero"

@@ -114,3 +114,43 @@ def test_factors_of_colours_of_another_standard():
     shares = np.array([0.2126, 0.7152, 0.0722], np.float32)[:, None, None]
     grey = probe.check(Grey().eval(), "", x, expected=(x * shares).sum(1))
     assert grey.findings[0].left <= 1
+
+
+class Pixels(torch.nn.Module):
+    """Pixels of 16 bits: 5 of red, 6 of green and 5 of blue."""
+
+    def forward(self, x):
+        red, green, blue = (x >> 11) & 31, (x >> 5) & 63, x & 31
+        return torch.stack([red / 31.0, green / 63.0, blue / 31.0], -1)
+
+
+class Tokens(torch.nn.Module):
+    """Codes of 8 bits with a zero point for each token."""
+
+    def forward(self, x):
+        low, high = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
+        step = (high - low) / 255
+        zero = torch.round(-low / step)
+        return ((torch.round(x / step) + zero).clamp(0, 255) - zero) * step
+
+
+def test_levels_of_codes_of_few_bits():
+    x = RNG.integers(0, 65536, (3, 20)).astype(np.int32)
+    parts = [(x >> 11) & 31, (x >> 5) & 63, x & 31]
+    for divisors, words in (
+        ((32, 64, 32), "levels are 2**bits, not 2**bits - 1 (32 for 31, 64 for 63)"),
+        ((31.875, 63.75, 31.875), "shifted up to 8 bits and divided by 255"),
+    ):
+        shares = [part / by for part, by in zip(parts, divisors, strict=True)]
+        values = np.stack(shares, -1).astype(np.float32)
+        named(probe.check(Pixels(), "", x, expected=values), "changed-step", words)
+    x = RNG.normal(size=(5, 16)).astype(np.float32)
+    for levels, slug, words in (
+        (256, "changed-step", "levels are 2**bits, not 2**bits - 1 (256 for 255)"),
+        (127, "fixed-point", "numbers have 7 bits, not 8 (127 for 255)"),
+    ):
+        low = x.min(-1, keepdims=True)
+        step = (x.max(-1, keepdims=True) - low) / np.float32(levels)
+        zero = np.rint(-low / step)
+        values = (np.clip(np.rint(x / step) + zero, 0, levels) - zero) * step
+        named(probe.check(Tokens(), "", x, expected=values), slug, words)

@@ -98,3 +98,25 @@ def test_scales_of_blocks_dealt_out_in_turn():
     assert check(scale.repeat(6, 1)).verdict == "agree"
     turns = check(np.tile(scale, 6))
     named(turns, "rearranged-tensor", "used in turn along axes 1 and 2 of (5, 4, 6), not for runs")
+
+
+class Shared(torch.nn.Module):
+    """Blocks of 8 that share an exponent."""
+
+    def forward(self, x):
+        blocks = x.view(len(x), -1, 8)
+        size = torch.exp2(torch.floor(torch.log2(blocks.abs().amax(-1, keepdim=True))) - 6)
+        return (torch.round(blocks / size) * size).view_as(x)
+
+
+def test_blocks_of_another_length():
+    x = RNG.normal(size=(5, 32)).astype(np.float32)
+    for length in (16, 4):
+        blocks = x.reshape(5, -1, length)
+        largest = np.abs(blocks).max(-1, keepdims=True)
+        size = np.exp2(np.floor(np.log2(largest)) - 6).astype(np.float32)
+        values = (np.rint(blocks / size) * size).reshape(x.shape)
+        report = probe.check(Shared(), "", x, expected=values)
+        named(
+            report, "changed-step", f"split as (5, {32 // length}, {length}) instead of (5, 4, 8)"
+        )

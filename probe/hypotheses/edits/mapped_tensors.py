@@ -139,7 +139,7 @@ def scaled(case: Case, few: int | None = None) -> Iterator[Change]:
             some = chain(scalings(x.shape), whole_numbers())
         elif x.dtype.kind != "f" or (x.size > 1 and np.array_equal(x, np.rint(x))):
             some = chain(whole_numbers(), some)
-        each.append(_all_mapped(case, ref, some))
+        each.append(_all_mapped(case, ref, (_or_nothing(way, x) for way in some)))
     if case.region is not None and each:  # of a large layer there is no time for all tensors
         yield from islice(each[0], few)
     yield from in_turn(each, few)
@@ -159,6 +159,13 @@ def _ignoring(way: Map, x: np.ndarray) -> Map:
         return way
     fill = made.flat[0]
     return Map(f"taken as {int(fill)} everywhere", partial(np.full_like, fill_value=fill), False)
+
+
+def _or_nothing(way: Map, x: np.ndarray) -> Map:
+    """A rounding to whole numbers; where that leaves none of a tensor, in these words."""
+    if way.function in (np.rint, np.trunc) and x.dtype.kind == "f" and not way.function(x).any():
+        return Map("taken as 0", np.zeros_like, False)
+    return way
 
 
 def extra(case: Case, few: int | None = None) -> Iterator[Change]:

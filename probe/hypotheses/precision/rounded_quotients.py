@@ -19,7 +19,10 @@ __all__: list[str] = []
 
 _FAR = 12
 """How many steps before a rounded quotient it may be divided at."""
-_WHOLE = (ops.Floor, ops.Ceil, ops.Round, ops.Trunc, ops.Where, ops.Mul, ops.Neg, ops.BitShift)
+_WHOLE = (
+    *(ops.Floor, ops.Ceil, ops.Round, ops.Trunc, ops.Where, ops.Mul, ops.Neg),
+    *(ops.BitShift, ops.FloorDiv),
+)
 """What may give whole numbers last where a quotient is rounded in several steps."""
 _BITS = 53
 

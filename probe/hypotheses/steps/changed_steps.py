@@ -103,6 +103,18 @@ def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op
             if shape[at] != shape[at + 1]:
                 other = (*shape[:at], shape[at + 1], shape[at], *shape[at + 2 :])
                 yield f"split as {other} instead of {shape}", ops.Reshape(other)
+        for at in range(1, len(shape) - 1):
+            for outer in _blocks(shape[at], shape[at + 1]):
+                inner = shape[at] * shape[at + 1] // outer
+                other = (*shape[:at], outer, inner, *shape[at + 2 :])
+                yield f"split as {other} instead of {shape}", ops.Reshape(other)
+
+
+def _blocks(outer: int, inner: int) -> Iterator[int]:
+    """How many blocks an axis may be split into that is split into some of a length: half and twice
+    as many, and one."""
+    others = (outer // 2 if outer % 2 == 0 else 0, 2 * outer if inner % 2 == 0 else 0, 1)
+    yield from (count for count in dict.fromkeys(others) if count not in (0, outer, inner))
 
 
 def op_changed(

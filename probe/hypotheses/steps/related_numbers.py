@@ -67,7 +67,7 @@ def _other_widths(case: Case, numbers: Sequence[Number], shifts: set[int]) -> It
     for bits in range(3, _MOST + 1):
         ends = _ends(bits)
         held = [x for x in numbers if x.value in ends and x.position not in shifts]
-        if len({x.value for x in held}) < 2:
+        if len(held) < 2:
             continue
         for other in range(2, _MOST + 1):
             if other != bits:
@@ -89,13 +89,20 @@ def other_number_of_levels(case: Case) -> Iterator[Changes]:
 
 
 def _other_levels(case: Case) -> Iterator[Change]:
-    numbers = list(numbers_of(case))
+    masks = _operands(case, ops.BitwiseAnd, ops.BitwiseOr, ops.BitwiseXor)
+    numbers = [x for x in numbers_of(case) if x.position not in masks]
     of_levels = {2.0**bits for bits in range(2, _MOST + 1)}
     for by, words in ((1.0, "2**bits, not 2**bits - 1"), (-1.0, "2**bits - 1, not 2**bits")):
         held = [x for x in numbers if x.value + max(by, 0.0) in of_levels]
-        if len({x.value for x in held}) > 1:
-            made = {x: x.value + by for x in held}
-            yield with_numbers(case, made, f"numbers of levels are {words} ({_told(made)})")
+        for value in (None, *dict.fromkeys(x.value for x in held)):
+            made = {x: x.value + by for x in held if value in (None, x.value)}
+            if len(made) > 1:
+                yield with_numbers(case, made, f"numbers of levels are {words} ({_told(made)})")
+    few = [x for x in numbers if x.value in (3.0, 7.0, 15.0, 31.0, 63.0, 127.0)]
+    if few:  # the lowest bits stay 0, where the highest would be repeated
+        made = {x: 255 * (x.value + 1) / 256 for x in few}
+        what = f"numbers of few bits are shifted up to 8 bits and divided by 255 ({_told(made)})"
+        yield with_numbers(case, made, what)
     yield from _learnt(case, numbers)
 
 

@@ -106,8 +106,9 @@ def _holds_codes(case: Case, ref: Ref) -> bool:
     op = case.steps[ref.step].op if ref.step >= 0 else None
     if isinstance(op, ops.Parameter) and op.weight.name.startswith("the integers of "):
         return True
-    held = op is None or isinstance(op, ops.Parameter | ops.Constant)
-    if held:
+    if op is None or isinstance(op, ops.Parameter):
+        return x.size > 1 and x.dtype.kind in "iu"
+    if isinstance(op, ops.Constant):
         return x.size > 1 and x.dtype in (np.int8, np.uint8)
     return x.size > 1 and isinstance(op, _TAKEN_APART) and x.dtype.kind in "iu"
 
@@ -115,9 +116,12 @@ def _holds_codes(case: Case, ref: Ref) -> bool:
 def _other_integers(case: Case, ref: Ref) -> Iterator[Change]:
     x = np.asarray(ref.of(case.inputs, case.values))
     low, high = float(x.min()), float(x.max())
-    whole = np.dtype(x.dtype).itemsize if x.dtype in (np.int8, np.uint8) else 0
-    for bits in [8] if whole else _BITS:
-        signed = low < 0 or x.dtype == np.int8
+    if max(-low, high) >= 256 and -(1 << 15) <= low and high < 1 << 16:
+        swapped = partial(_bytes_exchanged, signed=low < 0)
+        yield from mapped(case, ref, Map("read with the two bytes exchanged", swapped, False))
+    stored = x.dtype in (np.int8, np.uint8, np.int16, np.uint16)
+    for bits in [8 * x.dtype.itemsize] if stored else _BITS:
+        signed = low < 0 or x.dtype.kind == "i"
         half = 1 << bits - 1
         if not (-half <= low and high < half if signed else high < 2 * half):
             continue
@@ -125,6 +129,12 @@ def _other_integers(case: Case, ref: Ref) -> Iterator[Change]:
             read = partial(_decoded, table=table)
             yield from mapped(case, ref, Map(f"read as {words}", read, False))
         return
+
+
+def _bytes_exchanged(x: np.ndarray, signed: bool) -> np.ndarray:
+    code = np.asarray(x).astype(np.int64) & 0xFFFF
+    code = (code & 0xFF) << 8 | code >> 8
+    return np.where(signed & (code > 0x7FFF), code - 0x10000, code)
 
 
 def _decoded(x: np.ndarray, table: np.ndarray) -> np.ndarray:
