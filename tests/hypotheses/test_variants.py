@@ -231,7 +231,7 @@ def test_inputs_quantised_by_truncation():
     codes = np.trunc(x * scale).astype(np.float32)
     y = codes @ np.float32(layer._kernel) / (np.float32(layer.kernel_scale) * scale)
     report = probe.check(model, "dense", x, expected=y + np.float32(layer.bias))
-    assert "quantisation that rounds by trunc" in report.findings[0].claim
+    assert "the scaled input is rounded towards zero" in report.findings[0].claim
     assert report.findings[0].left <= 1
 
 
