@@ -152,3 +152,24 @@ def test_a_quotient_of_integers_that_is_cut_off():
     mean = np.trunc(x.sum(-1, keepdims=True, dtype=np.int64) / 12).astype(np.int64)
     first, *_ = said(Centred(), [x], x - mean)
     assert first == "rounding-mode: the output of sum, divided by 12, is rounded towards zero"
+
+
+class History(nn.Module):
+    """A sum over windows that goes on from the samples before."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("history", torch.tensor(RNG.integers(-20000, 20000, 3)))
+
+    def forward(self, x):
+        line = torch.cat([self.history.expand(len(x), -1), x.long()], 1)
+        return (line.unfold(1, 4, 1) * torch.tensor([3, -7, 11, 5])).sum(-1) >> 3
+
+
+def test_integers_of_a_buffer_that_are_zeros():
+    model, x = History(), RNG.integers(-30000, 30000, (2, 20)).astype(np.int16)
+    zeros = torch.zeros(2, 3, dtype=torch.long)
+    line = torch.cat([zeros, torch.tensor(x).long()], 1).unfold(1, 4, 1)
+    values = ((line * torch.tensor([3, -7, 11, 5])).sum(-1) >> 3).numpy()
+    first, *_ = said(model, [x], values)
+    assert first == "scaled-tensor: history is taken as 0 everywhere"

@@ -45,7 +45,7 @@ def test_the_scale_and_the_rounding_of_an_int8_layer_of_keras():
     first = dense_int8(x, kernel, np.full_like(scale, scale[0]), bias)
     named(check(first), "transposed-scale", "from the first place along axis 1")
     cut = dense_int8(x, kernel, scale, bias, rounded=np.trunc)
-    named(check(cut), "changed-step", "quantisation that rounds by trunc")
+    named(check(cut), "rounding-mode", "the scaled input is rounded towards zero")
 
 
 def test_the_zero_point_and_the_order_of_integers_of_an_onnx_model(tmp_path):

@@ -172,8 +172,10 @@ def extra(case: Case, few: int | None = None) -> Iterator[Change]:
     """The commonest activations behind all tensors, then others, or ``few`` of them."""
     for name, op in COMMON[:few] if not case.inner else ():
         for ref in tensors_of(case):
-            what = f"{name} is applied to {tensor_name(case, ref)}"
-            yield inserted(case, ref, Step(op, (ref,)), what)
+            floats = ref.of(case.inputs, case.values).dtype.kind == "f"
+            if floats or isinstance(op, ops.Relu):
+                what = f"{name} is applied to {tensor_name(case, ref)}"
+                yield inserted(case, ref, Step(op, (ref,)), what)
 
 
 def rearranged(

@@ -274,6 +274,7 @@ def _cast(x: np.ndarray, to: type) -> np.ndarray:
 def whole_numbers() -> Iterator[Map]:
     """What indices and masks may become."""
     yield Map("taken as 1 everywhere", np.ones_like, False)
+    yield Map("taken as 0 everywhere", np.zeros_like, False)
     yield Map("taken as 0, 1, 2 and so on", _counted, False)
     for added in (1, -1, 2, -2):
         yield Map(_increased(added), partial(np.add, added), False)

@@ -19,7 +19,10 @@ from probe.trial.change import Change
 __all__: list[str] = []
 
 _BITS = (2, 3, 4, 8)
-_TAKEN_APART = (ops.BitwiseAnd, ops.BitShift, ops.Mod, ops.Concat)
+_STORED = (np.int8, np.uint8, np.int16, np.uint16)
+_FEWEST = 8
+"""How many codes tell a format."""
+_TAKEN_APART = (ops.BitwiseAnd, ops.BitShift, ops.Mod)
 """What takes codes out of the bytes that hold several."""
 
 
@@ -102,15 +105,16 @@ def _table(x: np.ndarray, made: np.ndarray) -> np.ndarray:
 
 
 def _holds_codes(case: Case, ref: Ref) -> bool:
-    x = ref.of(case.inputs, case.values)
+    """Whether a tensor is of codes as they are stored, or as they are taken out of bytes."""
+    x = np.asarray(ref.of(case.inputs, case.values))
     op = case.steps[ref.step].op if ref.step >= 0 else None
     if isinstance(op, ops.Parameter) and op.weight.name.startswith("the integers of "):
         return True
+    if x.size < _FEWEST or x.dtype.kind not in "iu":
+        return False
     if op is None or isinstance(op, ops.Parameter):
-        return x.size > 1 and x.dtype.kind in "iu"
-    if isinstance(op, ops.Constant):
-        return x.size > 1 and x.dtype in (np.int8, np.uint8)
-    return x.size > 1 and isinstance(op, _TAKEN_APART) and x.dtype.kind in "iu"
+        return x.dtype in _STORED or ref.step < 0
+    return isinstance(op, _TAKEN_APART) and x.min() >= 0 and x.max() < 16
 
 
 def _other_integers(case: Case, ref: Ref) -> Iterator[Change]:
@@ -119,10 +123,9 @@ def _other_integers(case: Case, ref: Ref) -> Iterator[Change]:
     if max(-low, high) >= 256 and -(1 << 15) <= low and high < 1 << 16:
         swapped = partial(_bytes_exchanged, signed=low < 0)
         yield from mapped(case, ref, Map("read with the two bytes exchanged", swapped, False))
-    stored = x.dtype in (np.int8, np.uint8, np.int16, np.uint16)
-    for bits in [8 * x.dtype.itemsize] if stored else _BITS:
-        signed = low < 0 or x.dtype.kind == "i"
+    for bits in [8 * x.dtype.itemsize] if x.dtype in _STORED else _BITS:
         half = 1 << bits - 1
+        signed = low < 0 or x.dtype.kind == "i"
         if not (-half <= low and high < half if signed else high < 2 * half):
             continue
         for words, table in _formats(bits).items():
