@@ -173,3 +173,22 @@ def test_integers_of_a_buffer_that_are_zeros():
     values = ((line * torch.tensor([3, -7, 11, 5])).sum(-1) >> 3).numpy()
     first, *_ = said(model, [x], values)
     assert first == "scaled-tensor: history is taken as 0 everywhere"
+
+
+class Requantised(nn.Module):
+    """Sums brought to codes by scales, with a zero point."""
+
+    def __init__(self):
+        super().__init__()
+        for name, value in (("x_scale", 0.05), ("y_scale", 0.6), ("zero", -20)):
+            self.register_buffer(name, torch.tensor(value))
+
+    def forward(self, x):
+        return (torch.round(x * (self.x_scale / self.y_scale)) + self.zero).clamp(-128, 127)
+
+
+def test_a_zero_point_that_is_left_out_is_no_scale():
+    x = whole(4, 30)
+    values = np.clip(np.rint(x * (np.float32(0.05) / np.float32(0.6))), -128, 127)
+    first, *_ = said(Requantised(), [x], values)
+    assert first.startswith("missing-step: ")

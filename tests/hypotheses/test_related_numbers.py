@@ -86,6 +86,15 @@ class Colours(torch.nn.Module):
         return torch.stack([y + 1.402 * v, y - 0.344136 * u - 0.714136 * v, y + 1.772 * u], 1)
 
 
+class Differences(torch.nn.Module):
+    """RGB to luma, and the differences from it."""
+
+    def forward(self, x):
+        red, green, blue = x.unbind(1)
+        y = 0.299 * red + 0.587 * green + 0.114 * blue
+        return torch.stack([y, (blue - y) * 0.564, (red - y) * 0.713], 1)
+
+
 class Grey(torch.nn.Module):
     """RGB to luma, by a convolution of one pixel."""
 
@@ -114,6 +123,12 @@ def test_factors_of_colours_of_another_standard():
     shares = np.array([0.2126, 0.7152, 0.0722], np.float32)[:, None, None]
     grey = probe.check(Grey().eval(), "", x, expected=(x * shares).sum(1))
     assert grey.findings[0].left <= 1
+    red, green, blue = x.swapaxes(0, 1)
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    for factors, own in (((0.564, 0.713), "BT.709"), ((0.5389, 0.635), "BT.709")):
+        parts = [luma, (blue - luma) * factors[0], (red - luma) * factors[1]]
+        report = probe.check(Differences(), "", x, expected=np.stack(parts, 1).astype(np.float32))
+        named(report, "changed-step", f"the factors are those of {own}, not of BT.601")
 
 
 class Pixels(torch.nn.Module):

@@ -281,6 +281,7 @@ def swapped_parameters(case: Case) -> Iterator[Edit]:
         (first, second)
         for first, second in combinations(case.weights.values(), 2)
         if first.effective.shape == second.effective.shape
+        and (first.effective.dtype.kind in "iu") == (second.effective.dtype.kind in "iu")
         and frozenset((first.name, second.name)) not in told
     ]
     for first, second in alike:

@@ -69,7 +69,15 @@ def _grey() -> list[_Standard]:
     return [*found, _Standard("a mean of the three colours", np.full(3, 1 / 3))]
 
 
-_FAMILIES = (_decoding(), _encoding(), _grey())
+def _differences() -> list[_Standard]:
+    """RGB to luma, and the differences of blue and of red from that to U and V."""
+    return [
+        _Standard(name, np.array([red, 1 - red - blue, blue, 0.5 / (1 - blue), 0.5 / (1 - red)]))
+        for name, (red, blue) in _LUMA.items()
+    ]
+
+
+_FAMILIES = (_decoding(), _encoding(), _differences(), _grey())
 
 
 @more("changed-step")
@@ -82,44 +90,54 @@ def _others(case: Case) -> Iterator[Change]:
     numbers = [x for x in numbers_of(case) if x.value]
     for family in _FAMILIES:
         for own, other in permutations(family, 2):
-            made = _exchanged(numbers, own, other)
-            if made is not None:
+            for made in _exchanged(numbers, own, other):
                 what = f"the factors are those of {other.name}, not of {own.name}"
                 yield with_numbers(case, made, what)
 
 
 def _exchanged(
     numbers: Sequence[Number], own: _Standard, other: _Standard
-) -> Mapping[Number, float] | None:
-    """The numbers of one standard as those of another; None where they are not of that one."""
+) -> Iterator[Mapping[Number, float]]:
+    """The numbers of one standard as those of another, with as many digits or more; nothing where
+    they are not of that one."""
     for scale in _SCALES:
-        for digits in (0,) if scale > 1 else _DIGITS:
-            have, take = (
-                np.round(own.factors * scale, digits),
-                np.round(other.factors * scale, digits),
-            )
-            made = _matched(numbers, have, take, scale)
-            if made is not None:
-                return made | _offset(numbers, own, other)
-    return None
+        all_digits = (0,) if scale > 1 else _DIGITS
+        for digits in all_digits:
+            have = np.round(own.factors * scale, digits)
+            if not _stand_among(numbers, have, scale):
+                continue
+            for kept in (count for count in all_digits if count >= digits):
+                made = _matched(numbers, have, np.round(other.factors * scale, kept), scale)
+                if made is not None:
+                    yield made | _offset(numbers, own, other)
+            return
+
+
+def _stand_among(numbers: Sequence[Number], have: np.ndarray, scale: float) -> bool:
+    """Whether all factors of a standard stand among the numbers; 1 may be left unwritten."""
+    if scale > 1 and have.min() < _LEAST:
+        return False
+    return all(_equal(numbers, factor) or factor == scale for factor in have.tolist())
+
+
+def _equal(numbers: Sequence[Number], factor: float) -> list[Number]:
+    return [x for x in numbers if abs(abs(x.value) - factor) <= 1e-6 * factor]
 
 
 def _matched(
     numbers: Sequence[Number], have: np.ndarray, take: np.ndarray, scale: float
 ) -> dict[Number, float] | None:
-    """Which numbers become which, where all of a standard's stand among them; the factor 1 may be
-    left unwritten where it stays."""
+    """Which numbers become which; None where one must that is not written."""
     made: dict[Number, float] = {}
     for old, new in zip(have.tolist(), take.tolist(), strict=True):
-        found = [x for x in numbers if abs(abs(x.value) - old) <= 1e-6 * old]
-        unwritten = old == new and old == scale
-        if old < _LEAST_DIGITS * (scale > 1) or not (found or unwritten):
+        found = _equal(numbers, old) if old != new else []
+        if old != new and not found:
             return None
-        made |= {x: np.copysign(new, x.value) for x in found if old != new}
+        made |= {x: np.copysign(new, x.value) for x in found}
     return made or None
 
 
-_LEAST_DIGITS = 10
+_LEAST = 10
 """From which integer on a factor of few bits tells what standard it is of."""
 
 

@@ -64,10 +64,13 @@ def _operands(case: Case, *kinds: type[Op]) -> set[int]:
 
 def _other_widths(case: Case, numbers: Sequence[Number], shifts: set[int]) -> Iterator[Change]:
     """The ends and the count of the numbers of a type, as those of a type of other bits."""
+    ends_of = _operands(case, ops.Min, ops.Max)
     for bits in range(3, _MOST + 1):
         ends = _ends(bits)
         held = [x for x in numbers if x.value in ends and x.position not in shifts]
-        if len(held) < 2:
+        if len(held) < 2 and not any(
+            isinstance(x.entry, str) or x.position in ends_of for x in held
+        ):
             continue
         for other in range(2, _MOST + 1):
             if other != bits:
