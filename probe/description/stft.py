@@ -12,7 +12,7 @@ from probe import ops
 from probe.description.builder import Builder
 from probe.ops.step import Ref
 
-__all__ = ["Pair", "framed", "half", "overlapped", "resized", "unhalved", "window"]
+__all__ = ["Pair", "framed", "half", "overlapped", "resized", "sounded", "unhalved", "window"]
 
 Pair = tuple[Ref, Ref]
 
@@ -100,3 +100,24 @@ def overlapped(build: Builder, x: Ref, shape: tuple[int, ...], step: int) -> Ref
         dilations=(1, 1),
     )
     return build.add(ops.Reshape(shape=(*lead, time)), build.add(image, columns))
+
+
+def sounded(
+    build: Builder,
+    frames: Ref,
+    held: Ref,
+    shape: tuple[int, ...],
+    step: int,
+    part: tuple[int, int],
+) -> Ref:
+    """The signal of frames (..., frames, length): added up under the window, cut to that part,
+    divided by what the squares of the window add up to there, and filled up with zeros."""
+    *lead, count, length = shape
+    start, stop = part
+    squares = build.add(ops.Expand(shape=(count, length)), build.add(ops.Square(), held))
+    below = overlapped(build, squares, (count, length), step)
+    x = overlapped(build, build.add(ops.Mul(), frames, held), shape, step)
+    x = build.add(ops.Slice((*(0,) * len(lead), start), (*(None,) * len(lead), stop)), x)
+    x = build.add(ops.Div(), x, build.add(ops.Slice((start,), (stop,)), below))
+    have = min(stop, (count - 1) * step + length) - start
+    return resized(build, x, len(lead) + 1, len(lead), have, stop - start)

@@ -6,7 +6,16 @@ import numpy as np
 
 from probe import ops
 from probe.description import Builder, Description, Ref
-from probe.description.stft import Pair, framed, half, overlapped, resized, unhalved, window
+from probe.description.stft import (
+    Pair,
+    framed,
+    half,
+    overlapped,
+    resized,
+    sounded,
+    unhalved,
+    window,
+)
 from probe.errors import Undescribed
 
 from ..describe.call import KerasCall
@@ -110,27 +119,20 @@ def _istft(op: Any, call: KerasCall) -> Description:
     )
     whole = unhalved(build, _pair(call), len(call.shape), len(call.shape) - 1, have, size)
     x, _ = _both(build, whole, (-1,), True, 1 / size)
-    held, below = _window(build, op), None
-    if held is not None and own:
-        squares = build.add(ops.Expand(shape=(count, size)), build.add(ops.Square(), held))
-        below = overlapped(build, squares, (count, size), step)
-    elif held is not None:
-        held = build.add(ops.Div(), held, _for_ever(build, held, size, step))
-    if held is not None:
-        x = build.add(ops.Mul(), x, held)
-    x = overlapped(build, x, (*lead, count, size), step)
+    held = _window(build, op)
     time = (count - 1) * step + size
     start = size // 2 if op.center else 0
     stop = start + op.length if op.length is not None else time - start
-    x = build.add(ops.Slice((*(0,) * len(lead), start), (*(None,) * len(lead), stop)), x)
-    if below is None:
-        return Description(build.ended(x))
-    x = build.add(ops.Div(), x, build.add(ops.Slice((start,), (stop,)), below))
-    return Description(
-        build.ended(
-            resized(build, x, len(lead) + 1, len(lead), min(stop, time) - start, stop - start)
+    if own and held is not None:
+        return Description(
+            build.ended(sounded(build, x, held, (*lead, count, size), step, (start, stop)))
         )
-    )
+    if held is not None:
+        held = build.add(ops.Div(), held, _for_ever(build, held, size, step))
+        x = build.add(ops.Mul(), x, held)
+    x = overlapped(build, x, (*lead, count, size), step)
+    cut = ops.Slice((*(0,) * len(lead), start), (*(None,) * len(lead), stop))
+    return Description(build.ended(build.add(cut, x)))
 
 
 def _for_ever(build: Builder, held: Ref, size: int, step: int) -> Ref:

@@ -4,6 +4,8 @@ from . import (  # noqa: F401 - their import fills the table of described functi
     arithmetic,
     bits,
     class_losses,
+    complex_numbers,
+    complex_parts,
     ctc_loss,
     elementwise,
     fourier,

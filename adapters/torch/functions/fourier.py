@@ -1,42 +1,21 @@
-"""Complex numbers: Fourier transforms, and what is done to their results. Arrays hold the real and
-imaginary parts along a last axis more.
-
-Where a complex tensor is given or made, a function goes by the name "complex.…" in the table.
-"""
+"""Fourier transforms, of lines and of frames under a window, and back; of complex numbers arrays
+hold the parts along a last axis more (complex_numbers.py)."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from probe import ops
-from probe.description import Ref, Weight
-from probe.description.stft import Pair, half, resized, unhalved
+from probe.description import Ref
+from probe.description.stft import Pair, framed, half, resized, sounded, unhalved
 from probe.errors import Undescribed
 
-from .describe import CallBuilder, Value, describe_function, function
+from .complex_numbers import joined, pair_of, rank_of
+from .describe import CallBuilder, Value, function
 
 __all__: list[str] = []
-
-
-def _rank(build: CallBuilder, x: Value) -> int:
-    return build.rank(x) - (id(x) in build.complexes)
-
-
-def _pair(build: CallBuilder, x: Value) -> tuple[Ref, ...]:
-    """(real,) of a real tensor, else (real, imaginary)."""
-    if id(x) not in build.complexes:
-        return (build.ref(x),)
-    rank = build.rank(x) - 1
-    cuts = [ops.Slice((*(0,) * rank, part), (*(None,) * rank, part + 1)) for part in (0, 1)]
-    return tuple(build.add(ops.Squeeze(axes=(rank,)), build.add(cut, x)) for cut in cuts)
-
-
-def _joined(build: CallBuilder, pair: Sequence[Ref], rank: int) -> Ref:
-    return build.add(
-        ops.Concat(axis=rank), *(build.add(ops.Unsqueeze(axes=(rank,)), part) for part in pair)
-    )
 
 
 def _scale(count: int, inverse: bool, norm: str | None) -> float:
@@ -65,11 +44,11 @@ def _line(
     """fft, ifft, rfft, irfft along some axes; the real ones halve the last of them, or make it
     whole."""
     rank, inverse, real = (
-        _rank(build, x),
+        rank_of(build, x),
         "ifft" in kind or kind == "irfft",
         kind in ("rfft", "irfft"),
     )
-    axes, parts = [dim % rank for dim in dims], _pair(build, x)
+    axes, parts = [dim % rank for dim in dims], pair_of(build, x)
     have = dict(enumerate(build.shape(x)))
     wanted = [
         have[axis] if size in (None, -1) else int(size or 0)
@@ -92,7 +71,7 @@ def _line(
         pair = unhalved(build, pair, rank, last, have[last], wanted[-1])
         return build.add(ops.Identity(), _transformed(build, pair, (last,), True, scale)[0])
     pair = _transformed(build, parts, axes, inverse, scale)
-    return _joined(build, half(build, pair, rank, last, wanted[-1]) if real else pair, rank)
+    return joined(build, half(build, pair, rank, last, wanted[-1]) if real else pair, rank)
 
 
 def _register(kind: str) -> None:
@@ -110,7 +89,7 @@ def _register(kind: str) -> None:
         build: CallBuilder, input: Value, s: Any = None, dim: Any = None, norm: str | None = None
     ) -> Ref:
         if dim is None:
-            rank = _rank(build, input)
+            rank = rank_of(build, input)
             if s is None:
                 dim = tuple(range(rank))
             else:
@@ -132,156 +111,120 @@ def _register(kind: str) -> None:
     function(f"complex.fft_{kind}n", onnx="dft")(several)
 
 
+def _shifted(build: CallBuilder, input: Value, dim: Any, back: int) -> Ref:
+    rank, x = build.rank(input), build.ref(input)
+    if dim is None:
+        dim = range(rank)
+    for axis in (dim,) if isinstance(dim, int) else dim:
+        size = build.shape(input)[axis]
+        places = tuple((k - (size + back) // 2) % size for k in range(size))
+        x = build.add(ops.Take(axis % rank, places), x)
+    return x
+
+
+@function("fft_fftshift", onnx="gather")
+def shifted(build: CallBuilder, input: Value, dim: Any = None) -> Ref:
+    """The frequency 0 in the middle."""
+    return _shifted(build, input, dim, 0)
+
+
+@function("fft_ifftshift", onnx="gather")
+def shifted_back(build: CallBuilder, input: Value, dim: Any = None) -> Ref:
+    return _shifted(build, input, dim, 1)
+
+
+_PAD_MODES: dict[str, Literal["constant", "reflect", "edge", "wrap"]] = {
+    "constant": "constant",
+    "reflect": "reflect",
+    "replicate": "edge",
+    "circular": "wrap",
+}
+
+
+def _window(build: CallBuilder, window: Value | None, length: int | None, size: int) -> Ref | None:
+    """The window amid zeros; None is none."""
+    if window is None and length in (None, size):
+        return None
+    held = np.ones(length or size) if window is None else window
+    (have,) = build.shape(held)
+    before = (size - have) // 2
+    if have == size:
+        return build.ref(held)
+    return build.add(ops.Pad(pads=((before, size - have - before),)), held)
+
+
+@function("stft", "complex.stft", onnx="stft", idle="return_complex")
+def stft(
+    build: CallBuilder,
+    input: Value,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: Value | None = None,
+    center: bool = True,
+    pad_mode: str = "reflect",
+    normalized: bool = False,
+    onesided: bool | None = None,
+    return_complex: bool | None = None,
+    align_to_window: bool | None = None,
+) -> Ref:
+    """(..., time) as (..., frequencies, frames), of frames under a window each."""
+    parts, rank, time = pair_of(build, input), rank_of(build, input), build.shape(input)
+    length, step = time[rank - 1], hop_length or n_fft // 4
+    if window is not None and id(window) in build.complexes:
+        raise Undescribed("a complex window is not supported")
+    if align_to_window is not None:
+        raise Undescribed("align_to_window is not supported")
+    if center:
+        edge = n_fft // 2
+        pads = (*((0, 0),) * (rank - 1), (edge, edge))
+        pad = ops.Pad(pads=pads, mode=_PAD_MODES[pad_mode])
+        parts, length = tuple(build.add(pad, part) for part in parts), length + 2 * edge
+    framed_parts = [framed(build, part, rank, length, n_fft, step)[0] for part in parts]
+    held = _window(build, window, win_length, n_fft)
+    if held is not None:
+        framed_parts = [build.add(ops.Mul(), part, held) for part in framed_parts]
+    scale = 1 / math.sqrt(n_fft) if normalized else 1.0
+    pair = _transformed(build, framed_parts, (rank,), False, scale)
+    if onesided or (onesided is None and len(parts) == 1):
+        pair = half(build, pair, rank + 1, rank, n_fft)
+    turned = ops.Transpose(perm=(*range(rank - 1), rank, rank - 1))
+    return joined(build, [build.add(turned, part) for part in pair], rank + 1)
+
+
+@function("complex.istft", onnx="istft")
+def istft(
+    build: CallBuilder,
+    input: Value,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: Value | None = None,
+    center: bool = True,
+    normalized: bool = False,
+    onesided: bool | None = None,
+    length: int | None = None,
+    return_complex: bool = False,
+) -> Ref:
+    """(..., frequencies, frames) as (..., time): frames under the window added up, over what the
+    squares of the window add up to."""
+    if return_complex or (window is not None and id(window) in build.complexes):
+        raise Undescribed("a complex signal or window is not supported")
+    rank, step = rank_of(build, input), hop_length or n_fft // 4
+    *lead, have, count = build.shape(input)[:rank]
+    turned = ops.Transpose(perm=(*range(rank - 2), rank - 1, rank - 2))
+    real, imaginary = (build.add(turned, part) for part in pair_of(build, input))
+    pair = real, imaginary
+    if onesided or (onesided is None and have != n_fft):
+        pair = unhalved(build, pair, rank, rank - 1, have, n_fft)
+    scale = 1 / (math.sqrt(n_fft) if normalized else n_fft)
+    frames, _ = _transformed(build, pair, (rank - 1,), True, scale)
+    held = _window(build, window, win_length, n_fft) or build.ref(np.ones(n_fft))
+    start = n_fft // 2 if center else 0
+    time = (count - 1) * step + n_fft
+    stop = time - start if length is None else start + length
+    return sounded(build, frames, held, (*lead, count, n_fft), step, (start, stop))
+
+
 for _kind in ("fft", "ifft", "rfft", "irfft"):
     _register(_kind)
-
-
-@function("complex.real", onnx="split")
-def real(build: CallBuilder, input: Value) -> Ref:
-    return build.add(ops.Identity(), _pair(build, input)[0])
-
-
-@function("complex.imag", onnx="split")
-def imaginary(build: CallBuilder, input: Value) -> Ref:
-    return build.add(ops.Identity(), _pair(build, input)[1])
-
-
-@function("complex.abs", "complex.__abs__", onnx="abs")
-def absolute(build: CallBuilder, input: Value) -> Ref:
-    return build.add(ops.ReduceL2(axes=(build.rank(input) - 1,), keepdims=False), input)
-
-
-@function("complex.view_as_real", "complex.view_as_complex", onnx="identity")
-def seen_as(build: CallBuilder, input: Value) -> Ref:
-    return build.add(ops.Identity(), input)
-
-
-@function("complex.complex", onnx="concat")
-def made(build: CallBuilder, real: Value, imag: Value) -> Ref:
-    *shape, _ = build.outputs[0].shape
-    parts = []
-    for part in (real, imag):
-        if build.shape(part) == tuple(shape):
-            parts.append(build.ref(part))
-        else:
-            parts.append(build.add(ops.Expand(shape=tuple(shape)), part))
-    return _joined(build, (parts[0], parts[1]), len(shape))
-
-
-@function("complex.mul", "complex.__mul__", "complex.__rmul__", "complex.multiply", onnx="mul")
-def product(build: CallBuilder, input: Value, other: Value) -> Ref:
-    """(a + bi)(c + di), where one of the two may be real."""
-    if isinstance(input, complex) or isinstance(other, complex):
-        raise Undescribed("a Python complex number is not supported")
-    first, second = _pair(build, input), _pair(build, other)
-    rank = len(build.outputs[0].shape) - 1
-
-    def times(left: Ref, right: Ref) -> Ref:
-        return build.add(ops.Mul(), left, right)
-
-    if len(first) == 1 or len(second) == 1:
-        return _joined(build, [times(left, right) for left in first for right in second], rank)
-    real = build.add(ops.Sub(), times(first[0], second[0]), times(first[1], second[1]))
-    imaginary = build.add(ops.Add(), times(first[0], second[1]), times(first[1], second[0]))
-    return _joined(build, (real, imaginary), rank)
-
-
-@function("complex.einsum", onnx="einsum")
-def einsum(build: CallBuilder, equation: str, *operands: Any) -> Ref:
-    """Of two operands, multiplied out."""
-    if len(operands) == 1 and isinstance(operands[0], list | tuple):
-        given = operands[0]
-    else:
-        given = operands
-    if (
-        not isinstance(equation, str)
-        or len(given) != 2
-        or any(id(value) not in build.complexes for value in given)
-    ):
-        raise Undescribed("only two complex operands are supported")
-    (a, b), (c, d) = (_pair(build, value) for value in given)
-
-    def times(left: Ref, right: Ref) -> Ref:
-        return build.add(ops.Einsum(equation=equation), left, right)
-
-    first = build.add(ops.Sub(), times(a, c), times(b, d))
-    return _joined(
-        build,
-        (first, build.add(ops.Add(), times(a, d), times(b, c))),
-        len(build.outputs[0].shape) - 1,
-    )
-
-
-def _register_by_parts(name: str) -> None:
-    sums = name.strip("_") in ("add", "radd", "rsub", "sub")
-
-    @function(f"complex.{name}", onnx=name.strip("_"))
-    def by_parts(build: CallBuilder, *args: Any, **kwargs: Any) -> Ref:
-        """What is done to the real parts and to the imaginary parts alike; what is real has
-        imaginary parts of 0."""
-        if any(isinstance(value, Weight) for value in (*args, *kwargs.values())):
-            raise Undescribed("a parameter as an operand of complex numbers is not supported here")
-        whole = {index for index in range(len(build.inputs)) if index in build.whole}
-        apart = [_pair_of(build, index, index in whole) for index in range(len(build.inputs))]
-        found: list[Ref] = []
-        for part in (0, 1):
-            arrays = [
-                x[..., part] if index in whole else x * (1 - part)
-                for index, x in enumerate(build.inputs)
-            ]
-            inner = CallBuilder(
-                arrays, [out[..., part] for out in build.outputs], build.kinds, build.training
-            )
-            given = [
-                0.0 if part and sums and isinstance(value, int | float) else value for value in args
-            ]
-            steps = describe_function(name, name, inner, given, kwargs).steps
-            found += build.include(steps, *(pair[part] for pair in apart))
-        return _joined(build, found, len(build.outputs[0].shape) - 1)
-
-
-def _pair_of(build: CallBuilder, index: int, whole: bool) -> tuple[Ref, Ref]:
-    x, array = Ref(-1, index), build.inputs[index]
-    if not whole:
-        return x, build.ref(np.zeros(array.shape))
-    rank = array.ndim - 1
-    cuts = [ops.Slice((*(0,) * rank, part), (*(None,) * rank, part + 1)) for part in (0, 1)]
-    first, second = (build.add(ops.Squeeze(axes=(rank,)), build.add(cut, x)) for cut in cuts)
-    return first, second
-
-
-for _name in (
-    *(
-        "__add__",
-        "__getitem__",
-        "__neg__",
-        "__radd__",
-        "__rsub__",
-        "__sub__",
-        "add",
-        "cat",
-        "clone",
-        "contiguous",
-        "expand",
-        "flatten",
-        "flip",
-        "mean",
-    ),
-    *(
-        "movedim",
-        "narrow",
-        "neg",
-        "permute",
-        "reshape",
-        "roll",
-        "select",
-        "squeeze",
-        "stack",
-        "sub",
-        "sum",
-        "transpose",
-        "unflatten",
-    ),
-    *("unsqueeze", "view"),
-):
-    _register_by_parts(_name)
