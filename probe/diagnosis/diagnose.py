@@ -136,7 +136,8 @@ def diagnose(
         return Diagnosis((finding,))
     search = _search_of(View(case, rounding, allowed, tolerated), thorough, share, progress)
     with search.budget.part(_SEARCHED):
-        scored, found = _searched(search, party, differing := _differing(case, allowed))
+        scored, found = _searched(search, party)
+    differing = search.differing
     exact = determined(found, differing)
     chosen = explanations(case, exact) if exact else ()
     tie = len(chosen) > 1
@@ -193,7 +194,8 @@ def _search_of(
         budget.wall = share * _WALL[thorough]
     whole = whole.searched(region, budget)
     part = whole if is_whole else part.searched(region, budget)
-    return MistakeSearch(whole, part, thorough, large, budget, progress)
+    differing = _differing(whole.case, whole.allowed)
+    return MistakeSearch(whole, part, thorough, large, budget, progress, differing)
 
 
 def _too_few(case: Case, found: Sequence[Scored], differing: int) -> Iterator[str]:
@@ -264,18 +266,16 @@ def _differing(case: Case, allowed: np.ndarray) -> int:
     return int(np.count_nonzero(~same))
 
 
-def _searched(
-    search: MistakeSearch, party: str, differing: int
-) -> tuple[list[Scored], list[Scored]]:
+def _searched(search: MistakeSearch, party: str) -> tuple[list[Scored], list[Scored]]:
     """All common mistakes, scored, and what reproduces the observation: common ones, those that are
     tried last, and two at once."""
     scored = try_common(search)
     found = confirmed([candidate for candidate in scored if candidate.exact], search)
-    case = search.whole.case
+    case, differing = search.whole.case, search.differing
     if determined(found, differing) or not case.comparable:
         return scored, found
     last = try_last(search)
-    exact = [candidate for candidate in last if candidate.edit.short]
+    exact = list(filter(search.settles, last))
     exact = exact or confirmed(second_mistakes(scored, search, not last), search)
     # weights that are unlike the layer's say less than a mistake that leaves next to nothing
     partly = partial_findings(case, determined(scored, differing), party, search)

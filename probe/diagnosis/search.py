@@ -113,6 +113,8 @@ class MistakeSearch:
     """Whether computing the layer takes so long that looking may, too."""
     budget: Budget
     progress: Progress | None
+    differing: int
+    """How many values differ: what fits as many numbers reproduces any."""
     tried: int = 0
     causes: set[str] = field(default_factory=set)
     """Those of which something was tried."""
@@ -127,6 +129,12 @@ class MistakeSearch:
         """Counts something that is tried for a mistake."""
         self.tried += 1
         self.causes.add(hypothesis.slug)
+
+    def settles(self, scored: Scored) -> bool:
+        """Whether an exact mistake is one thing that was done, with fewer numbers fitted than
+        differ."""
+        free = freedom(scored)
+        return scored.edit.short and (not free or free < self.differing)
 
     def edits(
         self, hypothesis: Hypothesis, case: Case, missed: Missed | None = None
@@ -243,10 +251,10 @@ def try_last(search: MistakeSearch) -> list[Scored]:
         turn = _TURN_OF_LARGE if search.large else _TURN
         kept = _KEPT_FOR_WEIGHTS * budget.left if slow else 0.0
         found = _tried(case, view, search, _last(), turn, kept)
-    if search.large and not any(scored.edit.short for scored in found):
+    if search.large and not any(map(search.settles, found)):
         with budget.beside(_FOR_SINGLE * budget.work):
             found = _tried(case, view, search, _single(), _TURN_OF_SINGLE, 0.0) or found
-    if not any(scored.edit.short for scored in found):
+    if not any(map(search.settles, found)):
         with budget.beside(_FOR_PATTERNS * budget.work):
             found = _tried(case, view, search, _patterns(), _TURN_OF_SINGLE, 0.0) or found
     return found
@@ -315,7 +323,7 @@ def _tried(
                     search.misses.append(scored)
                 if not budget.spend():
                     break
-        if any(scored.edit.short for scored in candidates):
+        if any(map(search.settles, candidates)):
             return different(view.case, candidates)
         vague = vague or candidates
     return vague
