@@ -114,11 +114,16 @@ def mapped(case: Case, ref: Ref, way: Map) -> Iterator[Change]:
         which = ref.step if case.inner else op.weight.name.rpartition(".")[2]
         key = ("parameter", which, way.words.replace(str(op.run()[0].shape), ""))
         yield Change(what, "", {ref.step: Step(_MappedParameter(op, way), ())}, key=key)
+        yield from _at_each(case, ref, way, what)
         return
     what = f"{listed([tensor_name(case, ref)])} {way.words}"
-    step = Step(_Mapped(way), (ref,))
-    yield inserted(case, ref, step, what)
-    users = users_of(case).get(ref, ())
+    yield inserted(case, ref, Step(_Mapped(way), (ref,)), what)
+    yield from _at_each(case, ref, way, what)
+
+
+def _at_each(case: Case, ref: Ref, way: Map, what: str) -> Iterator[Change]:
+    """The map where one of few steps takes the tensor."""
+    users, step = users_of(case).get(ref, ()), Step(_Mapped(way), (ref,))
     for user in users if 1 < len(users) <= 3 else ():
         told = f"{what} where {step_name(case, user)} takes it"
         yield inserted(case, ref, step, told, user=user)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-__all__ = ["Map", "factors", "maps", "scalings", "transposed", "whole_numbers"]
+__all__ = ["Map", "factors", "maps", "remade", "scalings", "transposed", "whole_numbers"]
 
 
 class Map(NamedTuple):
@@ -265,6 +265,57 @@ def factors(shape: Sequence[int], few: bool = False) -> dict[str, float]:
         found.setdefault(f"1 / {number}", 1 / number)
     first = {factor: words for words, factor in reversed(found.items())}
     return {words: factor for words, factor in found.items() if first[factor] == words}
+
+
+def remade(shape: Sequence[int], along: Callable[[int], str]) -> Iterator[Map]:
+    """What a file may hold in place of a parameter, or a layer makes of it: its logarithm, its
+    length divided out, one row of a transform by a factor of its own."""
+    for words, function in _FUNCTIONS.items():
+        yield Map(f"replaced by its {words}", function, False)
+    axes = [axis for axis, size in enumerate(shape) if size > 1]
+    for count in range(1, len(axes) + 1):
+        for some in combinations(axes, count):
+            over = " and ".join(map(along, some))
+            for words, size in _SIZES.items():
+                told = f"divided by its {words} over {over}"
+                yield Map(told, partial(_normalised, size=size, axes=some), False)
+    for axis in axes:
+        for words, at in _SLICES.items():
+            for told, factor in _OF_ONE.items():
+                name = f"multiplied by {told} at {words} along {along(axis)}"
+                yield Map(name, partial(_multiplied, at=at, axis=axis, factor=factor), False)
+
+
+_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "exponential": np.exp,
+    "logarithm": np.log,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "softplus": lambda x: np.logaddexp(0, x),
+}
+_SIZES: dict[str, Callable[..., np.ndarray]] = {
+    "length": lambda x, **over: np.sqrt(np.square(x).sum(**over)),
+    "largest magnitude": lambda x, **over: np.abs(x).max(**over),
+    "sum": np.sum,
+}
+_SLICES = {
+    "the first place": slice(0, 1),
+    "the last place": slice(-1, None),
+    "all places but the first and last": slice(1, -1),
+}
+_OF_ONE = {"sqrt(2)": math.sqrt(2), "1 / sqrt(2)": math.sqrt(0.5), "2": 2.0, "1/2": 0.5}
+
+
+def _normalised(
+    x: np.ndarray, size: Callable[..., np.ndarray], axes: tuple[int, ...]
+) -> np.ndarray:
+    return np.asarray(x / size(x, axis=axes, keepdims=True))
+
+
+def _multiplied(x: np.ndarray, at: slice, axis: int, factor: float) -> np.ndarray:
+    out = np.array(x, np.float64)
+    out[(slice(None),) * axis + (at,)] *= factor
+    return out
 
 
 def _cast(x: np.ndarray, to: type) -> np.ndarray:

@@ -23,7 +23,7 @@ from probe.trial.case import Case, shape_of
 from probe.trial.change import Change
 from probe.trial.prices import price
 
-__all__: list[str] = []
+__all__ = ["of_weights"]
 
 
 @hypothesis("scaled-tensor")
@@ -39,7 +39,7 @@ def scaled_tensor(case: Case) -> Iterator[Changes]:
 
 def _scaled(case: Case) -> Iterator[Change]:
     yield from scaled(case)
-    yield from _weights(case, scalings)
+    yield from of_weights(case, scalings)
 
 
 @hypothesis("extra-step")
@@ -66,7 +66,7 @@ def rearranged_tensor(case: Case) -> Iterator[Changes]:
 
 def _rearranged(case: Case) -> Iterator[Change]:
     yield from rearranged(case)
-    yield from _weights(case, lambda shape: maps(shape, "axis {}".format, False))
+    yield from of_weights(case, lambda shape: maps(shape, "axis {}".format, False))
 
 
 _MAPPED = 4.0
@@ -107,7 +107,7 @@ def _(op: _WithMapped, inputs: Arrays, outputs: Arrays) -> float:
     return price(op.op, inputs, outputs) + _MAPPED * held
 
 
-def _weights(case: Case, of: Callable[[tuple[int, ...]], Iterator[Map]]) -> Iterator[Change]:
+def of_weights(case: Case, of: Callable[[tuple[int, ...]], Iterator[Map]]) -> Iterator[Change]:
     """A parameter that an op holds, mapped."""
     for position in range(len(case.steps) - 1, -1, -1):
         op = case.steps[position].op
