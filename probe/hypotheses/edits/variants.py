@@ -109,6 +109,15 @@ def _divided_by_less(op: Any, x: np.ndarray) -> np.ndarray:
     return np.asarray(ops.ReduceSum(op.axes, op.keepdims).run(x)[0] / (count - 1))
 
 
+def _one_of_all(at: int) -> Callable[..., np.ndarray]:
+    def run(op: Any, x: np.ndarray) -> np.ndarray:
+        (axis,) = op.axes
+        taken = np.take(x, at, axis)
+        return np.expand_dims(taken, axis) if op.keepdims else taken
+
+    return run
+
+
 def _to_whole(function: Callable[..., np.ndarray], _: Any, x: np.ndarray) -> np.ndarray:
     """That function of numbers of which those next to a whole one are that, as rounding makes
     them."""
@@ -379,6 +388,10 @@ def _largest_alone(op: Any, x: np.ndarray) -> np.ndarray:
 
 _VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = (
     ((ops.ReduceMean,), _ways(("the sum divided by n - 1", _divided_by_less))),
+    (
+        (ops.ReduceMean, ops.ReduceSum, ops.ReduceMax, ops.ReduceMin),
+        _ways(("the last element", _one_of_all(-1)), ("the first element", _one_of_all(0))),
+    ),
     (
         (ops.ReduceMean, ops.ReduceSum, ops.ReduceSumSquare),
         _ways(("{} in float16", _in_float16)),

@@ -1,5 +1,6 @@
 """Mistakes of sliding windows: padding, stride, dilation, divisor."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, product
@@ -184,27 +185,53 @@ def missing_padding(case: Case) -> Iterator[Edit]:
             )
         if not case.comparable:
             continue
-        named = set(map(_starts, _evenly(case, position, op)))
-        named.update(map(_starts, _on_other_side(case, position, op)))
-        if len(op.pads) == 1:
-            far = max(_kernel(case, position, op), default=2) - 1
-        else:
-            far = 1
-        steps = sorted(range(-far, far + 1), key=abs)
-        shifts = [shift for shift in product(steps, repeat=len(op.pads)) if any(shift)]
-        padding = tuple(before for before, _ in op.pads)
-        for shift in dict.fromkeys((padding, tuple(-before for before in padding), *shifts)):
-            pads = tuple(
-                (before - by, after + by)
-                for (before, after), by in zip(op.pads, shift, strict=True)
-            )
-            if not any(shift) or _starts(pads) in named:
-                continue
-            yield case.edit(
-                f"the windows start {', '.join(map(str, shift))} elements later",
-                _padded(case, position, pads),
-                do="start the windows at the padding",
-            )
+        for shift, (pads, named) in _shifted(case, position, op).items():
+            if not named:
+                yield case.edit(
+                    f"the windows start {', '.join(map(str, shift))} elements later",
+                    _padded(case, position, pads),
+                    do="start the windows at the padding",
+                )
+
+
+def _shifted(case: Case, position: int, op: Any) -> dict[tuple[int, ...], tuple[Pads, bool]]:
+    """The pads with which the windows start so many elements later, and whether others are told by
+    these."""
+    named = set(map(_starts, _evenly(case, position, op)))
+    named.update(map(_starts, _on_other_side(case, position, op)))
+    far = max(_kernel(case, position, op), default=2) - 1 if len(op.pads) == 1 else 1
+    steps = sorted(range(-far, far + 1), key=abs)
+    padding = tuple(before for before, _ in op.pads)
+    shifts = (padding, tuple(-before for before in padding), *product(steps, repeat=len(op.pads)))
+    made = {}
+    for shift in filter(any, dict.fromkeys(shifts)):
+        moved = zip(op.pads, shift, strict=True)
+        pads = tuple((before - by, after + by) for (before, after), by in moved)
+        made[shift] = pads, _starts(pads) in named
+    return made
+
+
+@more("missing-padding")
+def shifted_everywhere(case: Case) -> Iterator[Edit]:
+    """The windows of all steps start as many elements off, where in one of them that is told
+    otherwise."""
+    windowed = list(case.having(*_WINDOWED))
+    if not case.comparable or not 1 < len(windowed) <= _MOST:
+        return
+    each = [_shifted(case, position, op) for position, op in windowed]
+    for shift in each[0]:
+        if not all(shift in shifts for shifts in each) or not any(s[shift][1] for s in each):
+            continue
+        everywhere = case
+        for (position, _), shifts in reversed(list(zip(windowed, each, strict=True))):
+            everywhere = everywhere.became_steps(_padded(everywhere, position, shifts[shift][0]))
+        told = ", ".join(map(str, shift))
+        claim = f"the windows start {told} elements later in all {len(windowed)} steps"
+        yield case.edit(claim, everywhere.steps, do="start the windows at the padding")
+
+
+_MOST = 8
+"""In how many steps windows are moved at once."""
 
 
 def _padded_with(
@@ -303,7 +330,7 @@ def _cropped(case: Case, position: int, steps: Steps) -> Steps:
 @hypothesis("ignored-stride")
 def ignored_stride(case: Case) -> Iterator[Edit]:
     """Stride 1 was used: the output is larger, or holds only its first windows; or another
-    convolution of the block has the stride.
+    convolution or pooling of the block has the stride.
 
     ResNet's paper has the stride at the first convolution of a bottleneck, torchvision (v1.5) at
     the 3 x 3.
@@ -318,7 +345,7 @@ def ignored_stride(case: Case) -> Iterator[Edit]:
                 _cropped(case, position, steps),
                 do=do,
             )
-    for (one, first), (other, second) in combinations(case.having(ops.Conv), 2):
+    for (one, first), (other, second) in combinations(case.having(*_WINDOWED), 2):
         if first.strides != second.strides and len(first.strides) == len(second.strides):
             moved = case.became_steps(case.changed(one, strides=second.strides))
             names = step_name(case, one), step_name(case, other)
@@ -361,6 +388,38 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
             _padded(centred, position, tuple(shrunk)),
             do=do,
         )
+
+
+@more("ignored-dilation")
+def other_dilation(case: Case) -> Iterator[Edit]:
+    """Another dilation, with the padding that belongs to it on both sides or on one."""
+    for position, op in case.having(ops.Conv):
+        kernel = _kernel(case, position, op)
+        for told, dilations in _other_dilations(op.dilations):
+            more = [
+                (k - 1) * (d - own)
+                for k, d, own in zip(kernel, dilations, op.dilations, strict=True)
+            ]
+            for side, share in (("on both sides", 0.5), ("before", 1.0), ("after", 0.0)):
+                pads = tuple(
+                    (before + math.ceil(by * share), after + by - math.ceil(by * share))
+                    for (before, after), by in zip(op.pads, more, strict=True)
+                )
+                if any(more) and min(map(min, pads)) >= 0:
+                    claim = f"dilation {told} instead of {op.dilations}, padded as it needs {side}"
+                    steps = case.changed(position, dilations=dilations, pads=pads)
+                    yield case.edit(claim, steps, do=f"use the dilations {op.dilations}")
+
+
+def _other_dilations(own: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    others = [tuple(f(d) for d in own) for f in _DILATIONS]
+    yield from ((str(other), other) for other in dict.fromkeys(others) if min(other) > 1)
+
+
+_DILATIONS: tuple[Callable[[int], int], ...] = (
+    *(lambda d: 2 * d, lambda d: d // 2, lambda d: d + 1, lambda d: d - 1),
+    *(lambda d: 3 * d, lambda d: 4 * d, lambda d: d**2),
+)
 
 
 @hypothesis("ignored-groups")

@@ -90,9 +90,11 @@ def _exchanged(case: Case) -> Iterator[Change]:
 
 
 def _of_group(case: Case, group: Sequence[int]) -> Iterator[Change]:
-    for first, second in combinations(group, 2):
-        pair = first, second
-        yield from _given(case, pair, pair[::-1], "have each other's")
+    for pair in combinations(group, 2):
+        # of branches of other widths the padding differs
+        told = [[o for o in _told(case.steps[at].op) if o[0] != "pads"] for at in pair]
+        for change in _given(case, pair, pair[::-1], "have each other's"):
+            yield replace(change, key=("each other's", str(told)))
     if len(group) > 2:
         for words, order in (
             (" of the one before it", (group[-1], *group[:-1])),
@@ -141,5 +143,5 @@ def _options(op: Op) -> dict[str, Any]:
 _OF_SHAPES = {"shape", "perm", "axes", "starts", "stops", "sizes"}
 
 
-def _told(op: Op) -> tuple[Any, ...]:
-    return type(op), *_options(op).items()
+def _told(op: Op) -> tuple[tuple[str, Any], ...]:
+    return ("kind", type(op)), *_options(op).items()
