@@ -29,8 +29,8 @@ def pair_of(build: CallBuilder, x: Value | complex) -> tuple[Ref, ...]:
     if id(x) not in build.complexes:
         return (build.ref(x),)
     rank = build.rank(x) - 1
-    cuts = [ops.Slice((*(0,) * rank, part), (*(None,) * rank, part + 1)) for part in (0, 1)]
-    return tuple(build.add(ops.Squeeze(axes=(rank,)), build.add(cut, x)) for cut in cuts)
+    taken = [build.add(ops.Take(rank, (part,)), x) for part in (0, 1)]
+    return tuple(build.add(ops.Squeeze(axes=(rank,)), part) for part in taken)
 
 
 def joined(build: CallBuilder, pair: Sequence[Ref], rank: int) -> Ref:

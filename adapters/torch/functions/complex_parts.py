@@ -94,8 +94,7 @@ def _side(
             return np.zeros_like(array), build.ref(np.zeros(array.shape))
         return array, build.ref(value)
     rank = array.ndim - 1
-    cut = ops.Slice((*(0,) * rank, part), (*(None,) * rank, part + 1))
-    ref = build.add(ops.Squeeze(axes=(rank,)), build.add(cut, value))
+    ref = build.add(ops.Squeeze(axes=(rank,)), build.add(ops.Take(rank, (part,)), value))
     return array[..., part], ref
 
 

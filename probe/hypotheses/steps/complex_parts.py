@@ -1,0 +1,221 @@
+"""Complex numbers of which another part is taken: the imaginary parts, the magnitude, its square or
+the sum of both parts in place of the real parts; the conjugate; real and imaginary parts exchanged.
+
+What is complex is found by what it comes from: the two outputs of a Fourier transform, the cosine
+and the sine of one angle, or two slices of an array with both parts along its last axis; and what
+is done to both alike.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.edits.changes import STEPS, Changes
+from probe.hypotheses.edits.rewriting import made_by, origin_of, source_of
+from probe.hypotheses.edits.step_words import place_name
+from probe.hypotheses.registry import more
+from probe.ops.step import Ref, Step
+from probe.trial.case import Case, once, shape_of, users_of
+from probe.trial.change import Change
+
+__all__: list[str] = []
+
+_Pair = tuple[Ref, Ref]
+
+
+@more("changed-step")
+def other_part_of_complex(case: Case) -> Iterator[Changes]:
+    """Another part of complex numbers: imaginary for real, the magnitude or its square, the
+    conjugate."""
+    yield Changes(_other_parts, "changed-step", STEPS)
+
+
+def _other_parts(case: Case) -> Iterator[Change]:
+    for pair in _pairs(case):
+        yield from _of_pair(case, pair)
+    for position, pair in _sizes(case):
+        yield from _of_size(case, position, pair)
+
+
+def _of_pair(case: Case, pair: _Pair) -> Iterator[Change]:
+    """What takes the parts of complex numbers takes others."""
+    real, imaginary = pair
+    new, behind = Ref(len(case.steps)), len(case.steps)
+    negated = {behind: Step(ops.Neg(), (imaginary,))}
+    place = place_name(case, real.step)
+    for what, instead, steps in (
+        ("the imaginary parts are negated (the conjugate is taken)", {imaginary: new}, negated),
+        (
+            "the real and imaginary parts are exchanged",
+            {real: imaginary, imaginary: real},
+            {},
+        ),
+        ("the imaginary parts are taken instead of the real ones", {real: imaginary}, {}),
+        ("the real parts are taken instead of the imaginary ones", {imaginary: real}, {}),
+        ("the imaginary parts are taken as 0", {imaginary: new}, _zeros(behind, imaginary)),
+    ):
+        yield _taken(case, instead, steps, what, place)
+    for words, made in _OF_BOTH.items():
+        for which, ref in (("real", real), ("imaginary", imaginary)):
+            what = f"the {words} are taken instead of the {which} parts"
+            steps = made(behind, pair)
+            yield _taken(case, {ref: Ref(max(steps))}, steps, what, place)
+
+
+def _zeros(at: int, ref: Ref) -> dict[int, Step]:
+    return {at: Step(ops.Sub(), (ref, ref))}
+
+
+def _power(at: int, pair: _Pair) -> dict[int, Step]:
+    squares = {at + k: Step(ops.Square(), (ref,)) for k, ref in enumerate(pair)}
+    return {**squares, at + 2: Step(ops.Add(), (Ref(at), Ref(at + 1)))}
+
+
+def _magnitude(at: int, pair: _Pair) -> dict[int, Step]:
+    return {**_power(at, pair), at + 3: Step(ops.Sqrt(), (Ref(at + 2),))}
+
+
+_OF_BOTH: dict[str, Callable[[int, _Pair], dict[int, Step]]] = {
+    "magnitudes": _magnitude,
+    "squares of the magnitudes": _power,
+    "sums of both parts": lambda at, pair: {at: Step(ops.Add(), pair)},
+    "differences of both parts": lambda at, pair: {at: Step(ops.Sub(), pair)},
+}
+
+
+def _of_size(case: Case, position: int, pair: _Pair) -> Iterator[Change]:
+    """A part alone in place of a magnitude or its square, the one of these for the other, and their
+    sum."""
+    made, behind = Ref(position), len(case.steps)
+    squared = isinstance(case.steps[position].op, ops.Add | ops.ReduceSumSquare)
+    own = "squares of the magnitudes" if squared else "magnitudes"
+    root = {behind: Step(ops.Sqrt() if squared else ops.Square(), (made,))}
+    size = {
+        "magnitudes" if squared else "squares of the magnitudes": root,
+        **{
+            f"{words} parts": {behind: Step(ops.Identity(), (ref,))}
+            for words, ref in zip(("real", "imaginary"), pair, strict=True)
+        },
+        "squares of the real parts": {behind: Step(ops.Square(), pair[:1])},
+        "sums of both parts' sizes": {
+            behind: Step(ops.Abs(), pair[:1]),
+            behind + 1: Step(ops.Abs(), pair[1:]),
+            behind + 2: Step(ops.Add(), (Ref(behind), Ref(behind + 1))),
+        },
+    }
+    for words, steps in size.items():
+        if all(shape_of(case, ref) == shape_of(case, made) for ref in pair):
+            what = f"the {words} are taken instead of the {own}"
+            yield _taken(case, {made: Ref(max(steps))}, steps, what, place_name(case, position))
+
+
+def _taken(
+    case: Case, instead: Mapping[Ref, Ref], new: Mapping[int, Step], what: str, place: str
+) -> Change:
+    """All that takes these tensors takes others, which new steps may give."""
+    steps = dict(new)
+    for old, other in instead.items():
+        for user in users_of(case).get(old, ()):
+            step = steps.get(user, case.steps[user])
+            own = case.steps[user].sources(user)
+            refs = (
+                other if mine == old else ref
+                for mine, ref in zip(own, step.sources(user), strict=True)
+            )
+            steps[user] = Step(step.op, tuple(refs))
+    out, first = instead.get(Ref(len(case.steps) - 1)), min(ref.step for ref in instead)
+    return Change(what, place, steps, out, key=("complex", what), of=first)
+
+
+# Which tensors are the parts of complex numbers.
+
+
+@once
+def _pairs(case: Case) -> list[_Pair]:
+    """The real and imaginary parts that something else takes than what is done to both alike."""
+    found = dict.fromkeys(_made(case))
+    line = list(found)
+    ends: list[_Pair] = []
+    while line:
+        pair = line.pop()
+        followers = [more for more in _done_to_both(case, pair) if more not in found]
+        found |= dict.fromkeys(followers)
+        line += followers
+        taken = [users_of(case).get(ref, []) for ref in pair]
+        alike = {ref.step for more in followers for ref in more}
+        last = Ref(len(case.steps) - 1) in pair
+        if last or any(user not in alike for users in taken for user in users):
+            ends.append(pair)
+    return ends
+
+
+def _made(case: Case) -> Iterator[_Pair]:
+    angles: dict[Ref, dict[type, Ref]] = {}
+    halves: dict[Ref, dict[int, Ref]] = {}
+    for position, step in enumerate(case.steps):
+        if isinstance(step.op, ops.Fourier):
+            yield Ref(position, 0), Ref(position, 1)
+        elif isinstance(step.op, ops.Cos | ops.Sin):
+            angles.setdefault(step.sources(position)[0], {})[type(step.op)] = Ref(position)
+        elif isinstance(step.op, ops.Slice | ops.Take):
+            ref = step.sources(position)[0]
+            whole = shape_of(case, ref)
+            if whole[-1:] == (2,) and shape_of(case, Ref(position)) == (*whole[:-1], 1):
+                part = (
+                    step.op.starts[-1] if isinstance(step.op, ops.Slice) else int(step.op.order[0])
+                )
+                halves.setdefault(ref, {})[part % 2] = Ref(position)
+    yield from ((both[ops.Cos], both[ops.Sin]) for both in angles.values() if len(both) == 2)
+    yield from ((both[0], both[1]) for both in halves.values() if len(both) == 2)
+
+
+def _done_to_both(case: Case, pair: _Pair) -> Iterator[_Pair]:
+    """What the same steps make of the two parts."""
+    first, second = (users_of(case).get(ref, []) for ref in pair)
+    for at in first:
+        for other in second:
+            steps = case.steps[at], case.steps[other]
+            sources = [step.sources(k) for step, k in zip(steps, (at, other), strict=True)]
+            swapped = tuple(pair[1] if ref == pair[0] else ref for ref in sources[0])
+            if at != other and swapped == sources[1] and _same(steps[0].op, steps[1].op):
+                yield Ref(at), Ref(other)
+
+
+def _same(op: Any, other: Any) -> bool:
+    if type(op) is not type(other):
+        return False
+    held = [(getattr(op, part.name), getattr(other, part.name)) for part in fields(op)]
+    return all(mine is theirs or np.array_equal(mine, theirs) for mine, theirs in held)
+
+
+def _sizes(case: Case) -> Iterator[tuple[int, _Pair]]:
+    """The steps that give the magnitude of complex numbers, or its square, and their parts."""
+    for position, op in case.having(ops.ReduceL2, ops.ReduceSumSquare):
+        ref = origin_of(case, case.steps[position].sources(position)[0])
+        joined = case.steps[ref.step].sources(ref.step) if made_by(case, ref, ops.Concat) else ()
+        if len(joined) == 2 and shape_of(case, ref)[-1:] == (2,) and op.axes[-1:] in ((-1,), ()):
+            yield position, _parts(case, joined)
+        elif len(joined) == 2 and op.axes == (len(shape_of(case, ref)) - 1,):
+            yield position, _parts(case, joined)
+    for position, _ in case.having(ops.Add):
+        squares = case.steps[position].sources(position)
+        if len(squares) == 2 and all(made_by(case, ref, ops.Square) for ref in squares):
+            first, second = (source_of(case, ref) for ref in squares)
+            if _alike(case, first, second):
+                yield position, (first, second)
+
+
+def _parts(case: Case, joined: Sequence[Ref]) -> _Pair:
+    first, second = (
+        source_of(case, ref) if made_by(case, ref, ops.Unsqueeze) else ref for ref in joined
+    )
+    return first, second
+
+
+def _alike(case: Case, first: Ref, second: Ref) -> bool:
+    """Whether two tensors of one shape come from steps of a kind."""
+    kinds = [type(case.steps[ref.step].op) for ref in (first, second) if ref.step >= 0]
+    return shape_of(case, first) == shape_of(case, second) and len({*kinds}) <= 1
