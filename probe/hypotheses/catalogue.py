@@ -97,6 +97,7 @@ from probe.hypotheses.steps import (
     sibling_tables,
     single_changes,
     tensors_of_blocks,
+    transform_tables,
 )
 from probe.hypotheses.weights import code_formats, normed_weights, other_weights, quantised_weights
 
@@ -181,6 +182,7 @@ ANY_STEP = (
     chunks,
     moved_padding,
     tensors_of_blocks,
+    transform_tables,
     other_weights,
     changed_tensors,
     rarer_changes,

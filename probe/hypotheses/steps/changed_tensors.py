@@ -39,7 +39,7 @@ def scaled_tensor(case: Case) -> Iterator[Changes]:
 
 def _scaled(case: Case) -> Iterator[Change]:
     yield from scaled(case)
-    yield from of_weights(case, scalings)
+    yield from of_weights(case, lambda x: scalings(x.shape))
 
 
 @hypothesis("extra-step")
@@ -66,7 +66,7 @@ def rearranged_tensor(case: Case) -> Iterator[Changes]:
 
 def _rearranged(case: Case) -> Iterator[Change]:
     yield from rearranged(case)
-    yield from of_weights(case, lambda shape: maps(shape, "axis {}".format, False))
+    yield from of_weights(case, lambda x: maps(x.shape, "axis {}".format, False))
 
 
 _MAPPED = 4.0
@@ -107,7 +107,7 @@ def _(op: _WithMapped, inputs: Arrays, outputs: Arrays) -> float:
     return price(op.op, inputs, outputs) + _MAPPED * held
 
 
-def of_weights(case: Case, of: Callable[[tuple[int, ...]], Iterator[Map]]) -> Iterator[Change]:
+def of_weights(case: Case, of: Callable[[np.ndarray], Iterator[Map]]) -> Iterator[Change]:
     """A parameter that an op holds, mapped."""
     for position in range(len(case.steps) - 1, -1, -1):
         op = case.steps[position].op
@@ -116,7 +116,7 @@ def of_weights(case: Case, of: Callable[[tuple[int, ...]], Iterator[Map]]) -> It
             if isinstance(op, ops.Parameter) or not isinstance(weight, Weight):
                 continue
             shape = weight.effective.shape
-            for way in of(shape) if weight.effective.size > 1 else ():
+            for way in of(weight.effective) if weight.effective.size > 1 else ():
                 step = Step(_WithMapped(op, part.name, way), case.steps[position].sources(position))
                 what = f"{weight.name} {shape} is {way.words}"
                 yield Change(

@@ -35,7 +35,7 @@ def _remade(case: Case) -> Iterator[Change]:
         shape = shape_of(case, ref)
         for way in remade(shape, partial(axis_name, case, ref)):
             yield from mapped(case, ref, way)
-    yield from of_weights(case, lambda shape: remade(shape, "axis {}".format))
+    yield from of_weights(case, lambda x: remade(x.shape, "axis {}".format))
 
 
 def _is_held(case: Case, position: int) -> bool:
