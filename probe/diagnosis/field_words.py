@@ -217,7 +217,12 @@ def _embedding(case: Case, position: int) -> Iterator[tuple[str, str]]:
         return
     for ref in case.steps[position].sources(position):
         table = ref.step in of_parameters(case) and len(shape_of(case, ref)) > 1
-        if table and min(shape_of(case, ref)[-2:]) > 1 and not _before_softmax(case, position):
+        if (
+            table
+            and not _whole(ref.of(case.inputs, case.values))
+            and min(shape_of(case, ref)[-2:]) > 1
+            and not _before_softmax(case, position)
+        ):
             yield "position embedding", f"add {tensor_name(case, ref)}"
 
 
@@ -254,3 +259,8 @@ def _splits(wide: tuple[int, ...], parts: tuple[int, ...]) -> bool:
 
 
 _ROLES: tuple[Role, ...] = (*(_mask, _scale, _residual, _embedding, _bias, _shift, _heads),)
+
+
+def _whole(x: np.ndarray) -> bool:
+    """Whether all numbers are whole: places, which are no table of what positions mean."""
+    return bool((x == np.rint(x)).all())

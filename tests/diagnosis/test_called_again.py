@@ -35,7 +35,8 @@ def test_another_argument_of_roi_align(other, words):
 
 
 class Deformed(torch.nn.Module):
-    """A deformable convolution within a block; its places and its gate are computed."""
+    """A deformable convolution within a block; its places, its gate and its kernel are computed, so
+    that it has no description."""
 
     def __init__(self):
         super().__init__()
@@ -44,7 +45,9 @@ class Deformed(torch.nn.Module):
         self.dcn = ops.DeformConv2d(4, 3, 2)
 
     def forward(self, x, turned=lambda offset: offset, gated=torch.sigmoid):
-        return self.dcn(x, turned(self.offset(x)), gated(self.gate(x)))
+        kernel = self.dcn.weight * x.mean()
+        given = x, turned(self.offset(x)), kernel, self.dcn.bias
+        return ops.deform_conv2d(*given, mask=gated(self.gate(x)))
 
 
 @pytest.mark.parametrize(
@@ -65,12 +68,19 @@ def test_a_mistake_before_a_call_within_a_block(wrong, words):
     assert (finding.left <= 1, words in finding.claim) == (True, True), finding
 
 
+class OfInput(torch.nn.Module):
+    """A deformable convolution whose kernel is an input, for which there is no description."""
+
+    def forward(self, x, offset, kernel):
+        return ops.deform_conv2d(x, offset, kernel)
+
+
 def test_arguments_that_would_end_the_process_are_not_tried():
     torch.manual_seed(0)
-    module = ops.DeformConv2d(2, 2, 3).eval()
-    x, offset = torch.randn(1, 2, 5, 5), torch.randn(1, 18, 3, 3)
-    with torch.no_grad():
-        values = module(x, offset).numpy() * 1.5
+    module = OfInput().eval()
+    x, offset, kernel = torch.randn(1, 2, 5, 5), torch.randn(1, 18, 3, 3), torch.randn(2, 2, 3, 3)
+    values = module(x, offset, kernel).numpy() * 1.5
     # a stride of 0 is divided by, groups of other numbers are read beyond the tensors
-    report = probe.check(module, "", [x.numpy(), offset.numpy()], expected=values)
+    given = [x.numpy(), offset.numpy(), kernel.numpy()]
+    report = probe.check(module, "", given, expected=values)
     assert report.verdict == "unchecked"

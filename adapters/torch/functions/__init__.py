@@ -7,6 +7,7 @@ from . import (  # noqa: F401 - their import fills the table of described functi
     complex_numbers,
     complex_parts,
     ctc_loss,
+    deformable,
     elementwise,
     fourier,
     fused_transformer,
