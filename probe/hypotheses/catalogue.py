@@ -91,10 +91,12 @@ from probe.hypotheses.steps import (
     related_numbers,
     remade_parameters,
     repeated_changes,
+    reshaped_axes,
     residual_blocks,
     running_sums,
     sibling_options,
     sibling_tables,
+    sibling_weights,
     single_changes,
     tensors_of_blocks,
     transform_tables,
@@ -194,6 +196,8 @@ AT_ONE_STEP = (single_changes,)
 WRITTEN_OUT = (changes_in_loops,)
 """What has an amount of work of its own before these, where the code runs a loop step by step."""
 OF_PATTERNS = (
+    reshaped_axes,
+    sibling_weights,
     sibling_options,
     sibling_tables,
     narrow_steps,
