@@ -24,6 +24,8 @@ __all__: list[str] = []
 
 _NAMES = ("query", "key", "value")
 _PARTS = len(_NAMES)
+_MOST_PARTS = 6
+"""Into how many parts a projection is cut at most."""
 
 
 @hypothesis("packed-order")
@@ -157,7 +159,7 @@ def _parts_taken(case: Case, position: int) -> list[np.ndarray]:
     parts.sort(key=lambda part: int(part.min()))
     together = np.concatenate(parts) if parts else np.empty(0, int)
     whole_once = together.size == width and np.array_equal(np.sort(together), np.arange(width))
-    if 2 <= len(parts) <= _PARTS and whole_once:
+    if 2 <= len(parts) <= _MOST_PARTS and whole_once:
         return parts
     return []
 
@@ -229,5 +231,9 @@ def _packings(
 
 def _head_sizes(case: Case) -> list[int]:
     """The features of a head, as reshapes tell."""
-    shapes = [case.values[position][0].shape for position, _ in case.having(ops.Reshape)]
-    return list(dict.fromkeys(shape[-1] for shape in shapes if len(shape) == 4))
+    sizes: dict[int, None] = {}
+    for position, _ in case.having(ops.Reshape):
+        after = case.values[position][0].shape
+        if len(after) == 4 or _divided(case.input_of(position).shape, after):
+            sizes[after[-1]] = None
+    return list(sizes)

@@ -1,16 +1,18 @@
 """The parts that a tensor is split into read in another order: the gates of a cell, query, key and
 value, the rows of a parameter."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, combinations, pairwise, permutations
 
 from probe import ops
 from probe.hypotheses.edits.changes import STEPS, Changes
-from probe.hypotheses.edits.step_words import tensor_name
+from probe.hypotheses.edits.grouped_changes import all_of
+from probe.hypotheses.edits.rewriting import with_sources
+from probe.hypotheses.edits.step_words import joined, step_name, tensor_name
 from probe.hypotheses.registry import more
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case, shape_of
+from probe.trial.case import Case, shape_of, users_of
 from probe.trial.change import Change
 
 __all__ = ["parts_reordered"]
@@ -28,6 +30,45 @@ def parts_in_another_order(case: Case) -> Iterator[Changes]:
 
 def parts_reordered(case: Case) -> Iterator[Change]:
     """The parts of each tensor that steps take from it one behind another, in other orders."""
+    yield from _parts_taken(case, _orders)
+
+
+@more("packed-order")
+def parts_of_one_pattern(case: Case) -> Iterator[Changes]:
+    """The parts in another order wherever a pattern repeats, and of several parts of one size the
+    first or the last for all, or for each the one before or behind it."""
+    yield Changes(_of_one_pattern, "packed-order", STEPS)
+    yield Changes(lambda case: _parts_taken(case, _repeated), "packed-order", STEPS)
+
+
+def _of_one_pattern(case: Case) -> Iterator[Change]:
+    """The changes of tensors that are made of steps of the same kinds, or whose parts such take."""
+    groups: dict[Hashable, list[Change]] = {}
+    for change in parts_reordered(case):
+        (source,) = case.steps[min(change.steps)].sources(min(change.steps))
+        made_of = case.steps[source.step].sources(source.step) if source.step >= 0 else ()
+        kinds = tuple(type(case.steps[ref.step].op) for ref in (source, *made_of) if ref.step >= 0)
+        takers = frozenset(kind for part in change.steps for kind in _takers(case, Ref(part)))
+        for pattern in (kinds, takers):
+            groups.setdefault((change.key, pattern), []).append(change)
+    for members in {tuple(members): members for members in groups.values()}.values():
+        if len(members) > 1:
+            yield from filter(None, [all_of(members, case.steps)])
+
+
+def _takers(case: Case, ref: Ref) -> Iterator[type]:
+    """The kinds of steps that take a part, also where its axes are moved before that."""
+    for user in users_of(case).get(ref, ()):
+        if isinstance(case.steps[user].op, ops.Reshape | ops.Transpose):
+            yield from _takers(case, Ref(user))
+        else:
+            yield type(case.steps[user].op)
+
+
+_Orders = Callable[[int], Iterator[tuple[int, ...]]]
+
+
+def _parts_taken(case: Case, orders: _Orders) -> Iterator[Change]:
     splits: dict[tuple[object, int], tuple[Ref, dict[tuple[int, int], list[int]]]] = {}
     for position, op in case.having(ops.Slice):
         (source,) = case.steps[position].sources(position)
@@ -40,8 +81,41 @@ def parts_reordered(case: Case) -> Iterator[Change]:
         parts = sorted(found)
         apart = all(before[1] == behind[0] for before, behind in pairwise(parts))
         if apart and 1 < len(parts) <= _MOST:
-            for order in _orders(len(parts)):
-                yield _reordered(case, source, axis, found, order)
+            for order in orders(len(parts)):
+                change = _reordered(case, source, axis, found, order)
+                if change is not None:
+                    yield change
+
+
+@more("swapped-inputs")
+def joined_in_another_order(case: Case) -> Iterator[Changes]:
+    """Three tensors or more concatenated in another order than two of them exchanged."""
+    yield Changes(_joined_otherwise, "swapped-inputs", STEPS)
+
+
+def _joined_otherwise(case: Case) -> Iterator[Change]:
+    for position, _ in case.having(ops.Concat):
+        sources = case.steps[position].sources(position)
+        for order in _rotations(len(sources)) if len(sources) > 2 else ():
+            parts = [sources[which] for which in order]
+            names = [tensor_name(case, part) for part in parts]
+            what = f"{step_name(case, position)} joins {joined(names)} in this order"
+            if len(parts) > _ALL_ORDERS:
+                moved = max(range(len(order)), key=lambda at: abs(order[at] - at))
+                what = f"{names[moved]} is part {moved} of {step_name(case, position)}, not "
+                what += f"{order[moved]} (counted from 0)"
+            yield with_sources(case, position, parts, what, ("joined", order))
+
+
+def _rotations(count: int) -> Iterator[tuple[int, ...]]:
+    """The orders in which one part stands at another place; of few parts all."""
+    plain = tuple(range(count))
+    if count <= _ALL_ORDERS:
+        yield from (order for order in permutations(plain) if order != plain)
+        return
+    for first, last in ((0, count - 1), (count - 1, 0), *permutations(plain[:_MOST], 2)):
+        rest = [which for which in plain if which != first]
+        yield (*rest[:last], first, *rest[last:])
 
 
 @more("packed-order")
@@ -98,29 +172,51 @@ def _orders(count: int) -> Iterator[tuple[int, ...]]:
         yield tuple(order)
 
 
+def _repeated(count: int) -> Iterator[tuple[int, ...]]:
+    """Which of several parts each place has, where some part is taken more than once."""
+    yield (0,) * count
+    yield (count - 1,) * count
+    if count > 2:
+        yield (*range(1, count), count - 1)
+        yield (0, *range(count - 1))
+
+
 def _reordered(
     case: Case,
     source: Ref,
     axis: int,
     found: Mapping[tuple[int, int], Sequence[int]],
     order: Sequence[int],
-) -> Change:
-    """The parts read as if they stood in this order."""
+) -> Change | None:
+    """The parts read as if they stood in this order; None where a part that is taken more than
+    once is of another size."""
     parts = sorted(found)
     sizes = [parts[which][1] - parts[which][0] for which in order]
-    starts = accumulate(sizes[:-1], initial=parts[0][0])
+    once_each = len({*order}) == len(order)
+    if once_each:
+        starts = list(accumulate(sizes[:-1], initial=parts[0][0]))
+        taken = dict(zip((parts[which] for which in order), starts, strict=True))
+    elif len({stop - start for start, stop in parts}) == 1:
+        taken = {part: parts[which][0] for part, which in zip(parts, order, strict=True)}
+    else:
+        return None
     steps: dict[int, Step] = {}
-    for which, start, size in zip(order, starts, sizes, strict=True):
-        for position in found[parts[which]]:
+    for part, start in taken.items():
+        size = part[1] - part[0]
+        for position in found[part]:
             op = case.steps[position].op
-            if isinstance(op, ops.Slice) and start != parts[which][0]:
+            if isinstance(op, ops.Slice) and start != part[0]:
                 new = replace(
                     op,
                     starts=(*op.starts[:axis], start, *op.starts[axis + 1 :]),
                     stops=(*op.stops[:axis], start + size, *op.stops[axis + 1 :]),
                 )
                 steps[position] = Step(new, case.steps[position].sources(position))
-    what = f"{tensor_name(case, source)} is split as if its {len(parts)} parts stood in the order "
-    what += f"{', '.join(map(str, order))} (counted from 0)"
+    told = ", ".join(map(str, order))
+    name, count = tensor_name(case, source), len(parts)
+    what = f"of the {count} parts of {name} those are taken that are "
+    if once_each:
+        what = f"{name} is split as if its {count} parts stood in the order "
+    what += f"{told} (counted from 0)"
     of_parameter = isinstance(_held(case, source), str)
     return Change(what, "", steps, key=("parts", tuple(order), of_parameter))
