@@ -148,7 +148,8 @@ def _kind(case: Case, ref: Ref) -> Hashable:
 
 def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
     """Which of several steps belong together, by their numbers among these: all, those in the same
-    call, those at the same place of each layer, and those that steps of the same kinds take."""
+    call, those at the same place of each layer, those that steps of the same kinds take, and those
+    of one module that is called several times."""
     parts: dict[Hashable, list[int]] = {"": list(range(len(places)))}
     users = users_of(case)
     for number, at in enumerate(places):
@@ -157,7 +158,8 @@ def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
         takers = frozenset(type(case.steps[user].op) for user in users.get(Ref(at), ()))
         name = without_layer_number(case.calls[at])
         call = name.partition("/")[0] if "/" in name else name.rpartition(".")[0]
-        for key in (("in", call), ("at", name), ("into", takers)):
+        module = case.calls[at].partition(":")[0]
+        for key in (("in", call), ("at", name), ("into", takers), ("called", module)):
             parts.setdefault(key, []).append(number)
     yield from (list(some) for some in dict.fromkeys(map(tuple, parts.values())) if len(some) > 1)
 

@@ -108,7 +108,7 @@ def _behind_others(
                 moved[user] = taking_instead(case, user, Ref(at), Ref(new))
             out = Ref(new) if at == len(case.steps) - 1 else None
             what = f"{_action(case, position, index)} after {step_name(case, at)}, not before it"
-            key = ("behind", type(step.op), type(passed.op), far)
+            key = ("behind", type(step.op), type(passed.op), far, index)
             yield Change(what, "", moved, out, key, of=position)
         following_users = users.get(Ref(at), [])
         following = following_users[0] if len(following_users) == 1 else _joined(case, at, users)

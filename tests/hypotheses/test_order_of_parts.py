@@ -1,0 +1,114 @@
+"""Axes, parts and modules taken in another order are named: what a reshape reads, what is joined,
+which part each layer gets, and whose parameters it uses."""
+
+import pytest
+import torch
+from planting import draw, nn, otherwise
+
+import probe
+
+
+class Reshaped(nn.Module):
+    """Gates and shares that are sums of rows, and a projection of four parts for each head."""
+
+    def __init__(self, mistake: str = "") -> None:
+        super().__init__()
+        self.gates, self.shares, self.out = nn.Linear(8, 12), nn.Linear(8, 12), nn.Linear(12, 8)
+        self.packed, self.mistake = nn.Linear(8, 36), mistake
+
+    def rows(self, x: torch.Tensor) -> torch.Tensor:
+        if self.mistake == "columns":
+            return x.unflatten(-1, (4, 3)).sum(-2)
+        return x.unflatten(-1, (3, 4)).sum(-1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        share = (self.rows(self.gates(x)).tanh() * self.rows(self.shares(x)).cos()).sum(-1)
+        sizes = (2, 2, 4, 4)
+        if self.mistake == "flat":
+            sizes = tuple(3 * size for size in sizes)
+            parts = [part.unflatten(-1, (3, -1)) for part in self.packed(x).split(sizes, -1)]
+        else:
+            parts = list(self.packed(x).unflatten(-1, (3, 12)).split(sizes, -1))
+        query, key, value, gate = parts
+        y = (query * key.sigmoid()).sum(-1, keepdim=True).cumsum(1) * value * gate.tanh()
+        return self.out(y.flatten(2)) * share[..., None]
+
+
+class Branches(nn.Module):
+    """A net for each slice, each under its part of a condition, joined."""
+
+    def __init__(self, mistake: str = "") -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(
+            nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 4)) for _ in range(5)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(4) for _ in range(5))
+        self.condition, self.out = nn.Linear(3, 20), nn.Linear(20, 6)
+        self.mistake = mistake
+
+    def forward(self, x: torch.Tensor, about: torch.Tensor) -> torch.Tensor:
+        given = self.condition(about)
+        parts = []
+        for at, own in enumerate(x.unbind(1)):
+            net = {"one net": 0, "next net": min(at + 1, 4)}
+            part = max(at - 1, 0) if self.mistake == "part before" else at
+            y = self.nets[net.get(self.mistake, at)](own + given[:, 4 * part : 4 * part + 4])
+            parts.append(self.norms[at](own + y))
+        if self.mistake == "last first":
+            parts = [parts[-1], *parts[:-1]]
+        return self.out(torch.cat(parts, -1))
+
+
+class Levels(nn.Module):
+    """One tower for two levels, and halves of several layers that go two ways."""
+
+    def __init__(self, mistake: str = "") -> None:
+        super().__init__()
+        self.tower = nn.ModuleList(
+            nn.Sequential(nn.Conv1d(4, 4, 3, padding=1), nn.ReLU()) for _ in range(4)
+        )
+        self.head = nn.Conv1d(4, 4, 1)
+        self.both = nn.ModuleList(nn.Conv1d(4, 8, 1) for _ in range(2))
+        self.gates, self.mistake = nn.ModuleList(nn.Conv1d(4, 8, 1) for _ in range(2)), mistake
+
+    def forward(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+        made = []
+        for y in (fine, coarse):
+            for layer in self.tower[: 3 if self.mistake == "three layers" else 4]:
+                y = layer(y)
+            made.append(self.head(y))
+        y = torch.cat(made, -1)
+        total = 0 * y
+        for gate, both in zip(self.gates, self.both, strict=True):
+            wave, share = gate(y).chunk(2, 1)
+            on, skipped = both(wave.tanh() * share.sigmoid()).chunk(2, 1)
+            if self.mistake == "exchanged":
+                on, skipped = skipped, on
+            y, total = y + on, total + skipped.abs()
+        return total + y
+
+
+CASES = {
+    "columns": (Reshaped, "rearranged-tensor", "is read as (2, 6, 4, 3) and transposed to"),
+    "flat": (Reshaped, "packed-order", "packed.weight are taken in blocks"),
+    "one net": (Branches, "other-tensor", "use the parameters of nets.0"),
+    "next net": (Branches, "other-tensor", "each use the parameters of the one behind it"),
+    "part before": (Branches, "packed-order", "are taken that are 0, 0, 1, 2, 3"),
+    "last first": (Branches, "swapped-inputs", "is part 0 of torch.cat, not 4"),
+    "three layers": (Levels, "missing-step", "tower.3"),
+    "exchanged": (Levels, "packed-order", "both.0 is split as if its 2 parts"),
+}
+SHAPES = {Reshaped: [(2, 6, 8)], Branches: [(2, 5, 4), (2, 3)], Levels: [(2, 4, 7), (2, 4, 4)]}
+
+
+@pytest.mark.parametrize("mistake", CASES)
+def test_parts_in_another_order_are_named(mistake):
+    kind, slug, words = CASES[mistake]
+    given = [draw(*shape) for shape in SHAPES[kind]]
+    model, given, wrong, _ = otherwise(kind, given, mistake=mistake)
+    report = probe.check(model, "", given, expected=wrong)
+    assert report.findings, report
+    first = report.findings[0]
+    assert (first.slug, first.also) == (slug, ()), report
+    assert words in first.claim
+    assert first.left <= 1
