@@ -91,6 +91,7 @@ from probe.hypotheses.steps import (
     related_numbers,
     remade_parameters,
     repeated_changes,
+    repeated_slices,
     reshaped_axes,
     residual_blocks,
     running_sums,
@@ -196,6 +197,7 @@ AT_ONE_STEP = (single_changes,)
 WRITTEN_OUT = (changes_in_loops,)
 """What has an amount of work of its own before these, where the code runs a loop step by step."""
 OF_PATTERNS = (
+    repeated_slices,
     reshaped_axes,
     sibling_weights,
     sibling_options,
