@@ -50,10 +50,13 @@ def _alone(op: Op) -> bool:
 
 
 def batched(case: Case, ref: Ref) -> bool:
-    """Whether the first axis of a tensor is that of the samples."""
+    """Whether the first axis of a tensor is that of the samples. Where the second is as long, as of
+    an adjacency matrix, it may not be."""
     if ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Constant | ops.Parameter):
         return False
     shape = np.shape(ref.of(case.inputs, case.values))
+    if len(shape) > 1 and shape[0] == shape[1]:
+        return False
     return bool(shape) and bool(case.inputs) and shape[:1] == case.inputs[0].shape[:1]
 
 
