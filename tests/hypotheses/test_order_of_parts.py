@@ -88,6 +88,33 @@ class Levels(nn.Module):
         return total + y
 
 
+class Graph(nn.Module):
+    """Two keys and values for four queries, weighed by links, and windows of three dilations."""
+
+    def __init__(self, mistake: str = "") -> None:
+        super().__init__()
+        self.query, self.key, self.value = nn.Linear(8, 12), nn.Linear(8, 6), nn.Linear(8, 6)
+        rates = [4, 6, 8] if mistake == "rates" else [2, 3, 4]
+        self.windows = nn.ModuleList(nn.Conv1d(6, 1, 3, dilation=r, padding=r) for r in rates)
+        self.mistake = mistake
+
+    def shared(self, x: torch.Tensor) -> torch.Tensor:
+        heads = x.unflatten(-1, (2, 3))
+        if self.mistake == "tiled":
+            return heads.repeat(1, 2, 1)
+        return heads.repeat_interleave(2, 1)
+
+    def forward(self, x: torch.Tensor, links: torch.Tensor) -> torch.Tensor:
+        query, key = self.query(x).unflatten(-1, (4, 3)), self.shared(self.key(x))
+        scores = torch.einsum("nhd,mhd->nmh", query, key).tanh() + 1
+        if self.mistake == "links":
+            links = links.T
+        share = scores * ((links + torch.eye(len(x))) > 0)[..., None]
+        y = torch.einsum("nmh,mhd->ndh", share, self.shared(self.value(x))).flatten(1)
+        y = y.reshape(1, 6, -1)
+        return torch.cat([window(y) for window in self.windows], 1)
+
+
 CASES = {
     "columns": (Reshaped, "rearranged-tensor", "is read as (2, 6, 4, 3) and transposed to"),
     "flat": (Reshaped, "packed-order", "packed.weight are taken in blocks"),
@@ -96,9 +123,17 @@ CASES = {
     "part before": (Branches, "packed-order", "are taken that are 0, 0, 1, 2, 3"),
     "last first": (Branches, "swapped-inputs", "is part 0 of torch.cat, not 4"),
     "three layers": (Levels, "missing-step", "tower.3"),
+    "links": (Graph, "rearranged-tensor", "transposed: axis 0 of (6, 6"),
+    "tiled": (Graph, "grouped-heads", "tiled (0 1 0 1), not repeated (0 0 1 1)"),
+    "rates": (Graph, "changed-step", "windows.2 have dilations 4, 6 and 8, not 2, 3 and 4"),
     "exchanged": (Levels, "packed-order", "both.0 is split as if its 2 parts"),
 }
-SHAPES = {Reshaped: [(2, 6, 8)], Branches: [(2, 5, 4), (2, 3)], Levels: [(2, 4, 7), (2, 4, 4)]}
+SHAPES = {
+    Reshaped: [(2, 6, 8)],
+    Branches: [(2, 5, 4), (2, 3)],
+    Levels: [(2, 4, 7), (2, 4, 4)],
+    Graph: [(6, 8), (6, 6)],
+}
 
 
 @pytest.mark.parametrize("mistake", CASES)
