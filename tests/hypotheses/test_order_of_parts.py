@@ -76,6 +76,8 @@ class Levels(nn.Module):
         for y in (fine, coarse):
             for layer in self.tower[: 3 if self.mistake == "three layers" else 4]:
                 y = layer(y)
+            if self.mistake == "last twice":
+                y = self.tower[-1](y)
             made.append(self.head(y))
         y = torch.cat(made, -1)
         total = 0 * y
@@ -86,6 +88,26 @@ class Levels(nn.Module):
                 on, skipped = skipped, on
             y, total = y + on, total + skipped.abs()
         return total + y
+
+
+class Stages(nn.Module):
+    """Stages of two lists of modules, of which each takes what the one before leaves."""
+
+    def __init__(self, mistake: str = "") -> None:
+        super().__init__()
+        self.into, self.back = (nn.ModuleList(nn.Linear(6, 6) for _ in range(4)) for _ in range(2))
+        self.shrink = 0.3 if mistake == "constant" else 0.45
+        self.mistake = mistake
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        stages = list(zip(self.into, self.back, strict=True))
+        if self.mistake == "from last":
+            stages = stages[::-1]
+        rest, total = x, x.abs() * self.shrink
+        for into, back in stages:
+            part = back(torch.tanh(into(x if self.mistake == "of input" else rest)))
+            rest, total = rest - part, total + part.cos()
+        return total.cumsum(1) + (1 - self.shrink) * rest
 
 
 class Graph(nn.Module):
@@ -123,6 +145,10 @@ CASES = {
     "part before": (Branches, "packed-order", "are taken that are 0, 0, 1, 2, 3"),
     "last first": (Branches, "swapped-inputs", "is part 0 of torch.cat, not 4"),
     "three layers": (Levels, "missing-step", "tower.3"),
+    "from last": (Stages, "other-tensor", "into.3 use each other's parameters in the reverse"),
+    "of input": (Stages, "other-tensor", "takes the input in place of the difference"),
+    "last twice": (Levels, "moved-step", "applied twice"),
+    "constant": (Stages, "changed-step", "0.3 is taken instead of 0.45 and 0.7 instead of 0.55"),
     "links": (Graph, "rearranged-tensor", "transposed: axis 0 of (6, 6"),
     "tiled": (Graph, "grouped-heads", "tiled (0 1 0 1), not repeated (0 0 1 1)"),
     "rates": (Graph, "changed-step", "windows.2 have dilations 4, 6 and 8, not 2, 3 and 4"),
@@ -132,6 +158,7 @@ SHAPES = {
     Reshaped: [(2, 6, 8)],
     Branches: [(2, 5, 4), (2, 3)],
     Levels: [(2, 4, 7), (2, 4, 4)],
+    Stages: [(4, 6)],
     Graph: [(6, 8), (6, 6)],
 }
 

@@ -87,6 +87,7 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                         case.with_op(position, split),
                         do=f"split the channels as {own} and transpose",
                     )
+        yield from _other_numbers_of_groups(case, position, first)
         turned = tuple(first.shape[axis] for axis in middle.perm)
         for start, stop in _split_axes(last.shape, turned):
             for order in permutations(range(start, stop)):
@@ -103,6 +104,24 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                         main=main,
                         do="put them together without exchanging their axes",
                     )
+
+
+def _other_numbers_of_groups(case: Case, position: int, first: ops.Reshape) -> Iterator[Edit]:
+    """Channels that are split into groups and their parts, into another number of groups."""
+    for start, stop in _split_axes(case.input_of(position).shape, first.shape):
+        own = first.shape[start:stop]
+        if len(own) != 2:
+            continue
+        size = own[0] * own[1]
+        for groups in range(2, size // 2 + 1):
+            other = groups, size // groups
+            if size % groups == 0 and other not in (own, own[::-1]):
+                split = replace(first, shape=(*first.shape[:start], *other, *first.shape[stop:]))
+                yield case.edit(
+                    f"the channels are split as {other} and transposed, not as {own}",
+                    case.with_op(position, split),
+                    do=f"split the channels as {own}",
+                )
 
 
 def _three(case: Case, position: int, split: ops.Reshape, turn: ops.Transpose) -> tuple[Step, ...]:

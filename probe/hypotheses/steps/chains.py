@@ -4,14 +4,15 @@ exchanged."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 from probe import ops
 from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.rewriting import of_parameters, taking_instead
-from probe.hypotheses.edits.step_words import joined, step_name, tensor_name
+from probe.hypotheses.edits.step_words import joined, step_name, steps_name, tensor_name
 from probe.hypotheses.registry import more
+from probe.hypotheses.steps.data_flow import same_before
 from probe.ops.base import Op
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step
@@ -22,6 +23,8 @@ from probe.trial.change import Change
 __all__: list[str] = []
 
 _JOINING = (ops.Add, ops.Sub, ops.Mul, ops.Max, ops.Mean)
+_DEEP = 4
+"""Before how many tensors of its shape steps begin that are applied twice."""
 _NEAR = 6
 """Within how many steps two statistics belong together."""
 
@@ -162,6 +165,51 @@ def _same_value(mine: Any, theirs: Any) -> bool:
     if isinstance(mine, Weight) and isinstance(theirs, Weight):
         return mine.name == theirs.name
     return mine is theirs or bool(type(mine) is type(theirs) and mine == theirs)
+
+
+@more("moved-step")
+def several_steps_twice(case: Case) -> Iterator[Changes]:
+    """Several steps, such as a module with its activation or a residual block, applied once more to
+    what they give."""
+    yield Changes(_several_twice, "moved-step", STEPS)
+
+
+def _several_twice(case: Case) -> Iterator[Change]:
+    for position in range(len(case.steps) - 1, -1, -1):
+        end = Ref(position)
+        if len(case.values[position]) != 1 or isinstance(case.steps[position].op, Outputs):
+            continue
+        for start, between in islice(same_before(case, position), _DEEP):
+            inside = _made_of(case, start, between)
+            if position not in inside or len(inside) < 2:
+                continue
+            places = {at: Ref(len(case.steps) + k) for k, at in enumerate(inside)}
+            steps: dict[int, Step] = {}
+            for at, new in places.items():
+                refs = (
+                    end if ref == start else places.get(ref.step, ref)
+                    for ref in case.steps[at].sources(at)
+                )
+                steps[new.step] = Step(case.steps[at].op, tuple(refs))
+            last = places[position]
+            for user in users_of(case).get(end, ()):
+                steps[user] = taking_instead(case, user, end, last)
+            out = last if position == len(case.steps) - 1 else None
+            what = f"{steps_name(case, inside)} applied twice"
+            key = ("again", type(case.steps[position].op), len(inside))
+            yield Change(what, "", steps, out, key, of=position)
+
+
+def _made_of(case: Case, start: Ref, between: Sequence[int]) -> list[int]:
+    """Those of some steps that give one output, which is made of a tensor."""
+    inside: list[int] = []
+    for at in between:
+        taken = case.steps[at].sources(at)
+        if start in taken or any(ref.step in inside for ref in taken):
+            if len(case.values[at]) != 1:
+                return []
+            inside.append(at)
+    return inside
 
 
 @more("swapped-inputs")

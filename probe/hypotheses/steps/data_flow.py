@@ -27,7 +27,7 @@ from probe.ops.weight import Weight
 from probe.trial.case import Case, once, shape_of, users_of
 from probe.trial.change import Change
 
-__all__ = ["left_out", "operand_alone", "others_taken", "parameters_swapped"]
+__all__ = ["left_out", "operand_alone", "others_taken", "parameters_swapped", "same_before"]
 
 _BACK = 4
 """How many tensors of the same shape before a step may be taken for what it gives."""
@@ -58,7 +58,7 @@ def left_out(case: Case) -> Iterator[Change]:
         if isinstance(case.steps[position].op, ops.Pad):
             what = f"{listed([step_name(case, position)])} left out"
             yield taking(case, output, sources[0], what, ("out", ops.Pad, ""))
-        for back, (before, between) in enumerate(islice(_same_before(case, position), _BACK)):
+        for back, (before, between) in enumerate(islice(same_before(case, position), _BACK)):
             if before in sources:
                 others = [source for source in sources if source != before]
             else:
@@ -308,10 +308,16 @@ def _sums_taken(case: Case) -> Iterator[Change]:
                     what = f"{step_name(case, user)} takes {tensor_name(case, ref)} plus "
                     what += tensor_name(case, other)
                     both = Step(ops.Add(), (ref, other))
-                    yield inserted(case, ref, both, what, user=user)
+                    kinds = (_kind(case, Ref(user)), _kind(case, ref), _kind(case, other))
+                    yield inserted(case, ref, both, what, ("plus", *kinds), user)
 
 
-def _same_before(case: Case, position: int) -> Iterator[tuple[Ref, list[int]]]:
+def _kind(case: Case, ref: Ref) -> type | int:
+    """The kind of step that gives a tensor, or which input it is."""
+    return type(case.steps[ref.step].op) if ref.step >= 0 else ref.index
+
+
+def same_before(case: Case, position: int) -> Iterator[tuple[Ref, list[int]]]:
     """The tensors of the shape of what a step gives that it is made of, the nearest first, and the
     steps between the two."""
     shape = np.shape(case.values[position][0])

@@ -4,6 +4,7 @@ number, a tensor is multiplied by one or one is added to it."""
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -14,13 +15,13 @@ from probe.hypotheses.edits.step_words import place_name, step_name
 from probe.hypotheses.edits.tensor_maps import Map
 from probe.hypotheses.registry import more
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case
+from probe.trial.case import Case, shape_of
 from probe.trial.change import Change
 from probe.trial.edit import Edit
 from probe.trial.flow import Flow, flow_of
 from probe.trial.prices import CANDIDATE, CHANGE
 
-__all__: list[str] = []
+__all__ = ["fitted_constants"]
 
 _TURNS = 8
 _SHRINKS = 0.7
@@ -44,6 +45,15 @@ class _Number:
 def fitted_number(case: Case) -> Iterator[Edit]:
     """A number that is no usual one: a constant, a factor, or something added; of several that
     give the values, those of few digits first."""
+    yield from _fits(case, _constants, _related, _fields, _tensors)
+
+
+def fitted_constants(case: Case) -> Iterator[Edit]:
+    """Those of them that are numbers which steps take, alone or made from one another."""
+    yield from _fits(case, _constants, _related)
+
+
+def _fits(case: Case, *numbers: Callable[[Case], Iterator[_Number]]) -> Iterator[Edit]:
     if case.comparable:
         differing = case.pick(case.healthy != case.observed)
     else:
@@ -52,7 +62,7 @@ def fitted_number(case: Case) -> Iterator[Edit]:
         return
     whole = decomposed(case)
     flow, longer = flow_of(whole), []
-    for number in (*_constants(flow.case), *_fields(flow.case), *_tensors(flow.case)):
+    for number in chain.from_iterable(of(flow.case) for of in numbers):
         if not case.budget.spend(CANDIDATE):
             break
         found = _fitted(flow, number)
@@ -80,6 +90,51 @@ def _constants(case: Case) -> Iterator[_Number]:
                 return Change(what, place_name(case, position), {position: held})
 
             yield _Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
+
+
+_RELATIONS: tuple[Callable[[float], float], ...] = (
+    lambda value: 1 - value,
+    lambda value: 1 / value if value else np.inf,
+    lambda value: -value,
+    lambda value: value,
+)
+"""What one number is made into, where code computes several from it."""
+_USUAL = (0.0, 1.0, -1.0)
+"""Numbers that are equal without being made from one another."""
+
+
+def _related(case: Case) -> Iterator[_Number]:
+    """Numbers that steps take which are made from one: c and 1 - c, 1 / c or -c, or c at several
+    places."""
+    held = {
+        position: float(case.values[position][0].item())
+        for position, op in case.having(ops.Constant)
+        if case.values[position][0].size == 1 and case.values[position][0].dtype.kind == "f"
+    }
+    for have in dict.fromkeys(value for value in held.values() if value not in _USUAL):
+        same = [at for at, value in held.items() if value == have]
+        for relation in _RELATIONS:
+            made_of = [at for at, value in held.items() if np.isclose(value, relation(have))]
+            places = dict.fromkeys(made_of, relation) | dict.fromkeys(same, _RELATIONS[-1])
+            if len(places) > (1 if relation is _RELATIONS[-1] else len(same)):
+
+                def made(
+                    other: float,
+                    have: float = have,
+                    places: dict[int, Callable[[float], float]] = places,
+                    relation: Callable[[float], float] = relation,
+                ) -> Change:
+                    steps = {
+                        at: Step(ops.Constant(np.full(shape_of(case, Ref(at)), of(other))), ())
+                        for at, of in places.items()
+                    }
+                    what = f"{other:.6g} is taken instead of {have:.6g}"
+                    if relation(have) != have:
+                        what += f" and {relation(other):.6g} instead of {relation(have):.6g}"
+                    where = dict.fromkeys(place_name(case, at) for at in places)
+                    return Change(what, " and ".join(where), steps)
+
+                yield _Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
 
 
 def _fields(case: Case) -> Iterator[_Number]:

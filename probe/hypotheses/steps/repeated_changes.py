@@ -122,14 +122,19 @@ def _activated(case: Case, group: Sequence[Ref]) -> Iterator[Change]:
 
 def _others_taken(case: Case) -> Iterator[Change]:
     """The changes of what steps take that are made at equal distances of steps of a pattern, of
-    one shape or, as in the levels of a pyramid, of several."""
+    one shape or, as in the levels of a pyramid, of several; and those that take one input in place
+    of what steps of a kind give."""
     groups: dict[object, list[Change]] = {}
     for position, index, tensor, change in others_taken(case):
         taken = case.steps[position].sources(position)[index]
         kind = type(case.steps[position].op), index
         away = position - tensor.step, position - taken.step
-        for shape in (shape_of(case, taken), len(shape_of(case, taken))):
-            groups.setdefault((kind, away, shape), []).append(change)
+        shape = shape_of(case, taken)
+        groups.setdefault((kind, away, shape), []).append(change)
+        groups.setdefault((kind, away, len(shape)), []).append(change)
+        if tensor.step < 0 <= taken.step:
+            maker = type(case.steps[taken.step].op)
+            groups.setdefault((kind, tensor, shape, maker), []).append(change)
     for members in {tuple(members): members for members in groups.values()}.values():
         if len(members) > 1:
             yield from _all(case, members)

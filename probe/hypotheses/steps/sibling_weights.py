@@ -18,6 +18,12 @@ __all__: list[str] = []
 
 _MOST = 8
 """Of how many modules each two are exchanged."""
+_LISTS = 4
+"""Of how many lists of modules the entries are exchanged together."""
+
+
+_Family = tuple[list[str], list[list[str]]]
+"""The names of the modules of a list, and of each those of its parameters."""
 
 
 @more("other-tensor")
@@ -31,20 +37,32 @@ def _of_siblings(case: Case) -> Iterator[Change]:
     weights = {
         weight.name: weight for step in case.steps for weight in weight_fields(step.op).values()
     }
-    for names, members in _siblings(weights):
-        for words, order in _orders(names):
+    families = list(_siblings(weights))
+    for some in [[family] for family in families] + _of_one_length(families):
+        for told in zip(*(_orders(names) for names, _ in some), strict=True):
             others = {
                 mine: weights[theirs]
+                for (_, members), (_, order) in zip(some, told, strict=True)
                 for number, which in enumerate(order)
                 for mine, theirs in zip(members[number], members[which], strict=True)
                 if which != number
             }
             steps = _using(case, others)
             if len(steps) > 1:
-                yield Change(words, "", steps)
+                yield Change(" and ".join(words for words, _ in told), "", steps)
 
 
-def _siblings(weights: Mapping[str, Weight]) -> Iterator[tuple[list[str], list[list[str]]]]:
+def _of_one_length(families: Sequence[_Family]) -> list[list[_Family]]:
+    """Lists of modules that are as long as others: all of them, and each two."""
+    lengths: dict[int, list[_Family]] = {}
+    for family in families:
+        lengths.setdefault(len(family[0]), []).append(family)
+    alike = [some for some in lengths.values() if 1 < len(some) <= _LISTS]
+    pairs = (list(two) for some in alike if len(some) > 2 for two in combinations(some, 2))
+    return [*alike, *pairs]
+
+
+def _siblings(weights: Mapping[str, Weight]) -> Iterator[_Family]:
     """The modules whose names differ in one number alone, and the names of their parameters, where
     these are of the same shapes."""
     families: dict[str, dict[int, dict[str, str]]] = {}
