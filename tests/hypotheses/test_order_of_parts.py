@@ -3,7 +3,7 @@ which part each layer gets, and whose parameters it uses."""
 
 import pytest
 import torch
-from planting import draw, nn, otherwise
+from planting import F, draw, nn, otherwise
 
 import probe
 
@@ -103,11 +103,34 @@ class Stages(nn.Module):
         stages = list(zip(self.into, self.back, strict=True))
         if self.mistake == "from last":
             stages = stages[::-1]
+        if self.mistake == "one less":
+            del stages[1]
+        if self.mistake == "one more":
+            stages.append(stages[-1])
         rest, total = x, x.abs() * self.shrink
         for into, back in stages:
             part = back(torch.tanh(into(x if self.mistake == "of input" else rest)))
             rest, total = rest - part, total + part.cos()
         return total.cumsum(1) + (1 - self.shrink) * rest
+
+
+class Pyramid(nn.Module):
+    """Three levels, each added to the one above, and smoothed at last."""
+
+    def __init__(self, mistake: str = "") -> None:
+        super().__init__()
+        self.levels, self.smooth = (
+            nn.ModuleList(nn.Conv1d(3, 3, k, padding=k // 2) for _ in range(3)) for k in (1, 3)
+        )
+        self.mistake = mistake
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, made = 0 * x[..., ::4], []
+        for stride, level, smooth in zip((4, 2, 1), self.levels, self.smooth, strict=True):
+            y = level(x[..., ::stride]) + (F.interpolate(y, scale_factor=2.0) if made else y)
+            made.append(smooth(y))
+            y = made[-1] if self.mistake == "smoothed" else y
+        return torch.cat(made, -1)
 
 
 class Graph(nn.Module):
@@ -149,6 +172,9 @@ CASES = {
     "of input": (Stages, "other-tensor", "takes the input in place of the difference"),
     "last twice": (Levels, "moved-step", "applied twice"),
     "constant": (Stages, "changed-step", "0.3 is taken instead of 0.45 and 0.7 instead of 0.55"),
+    "one less": (Stages, "missing-step", "into.1, the second torch.tanh in line"),
+    "one more": (Stages, "changed-step", "runs 5 times, not 4"),
+    "smoothed": (Pyramid, "other-tensor", "takes the output of smooth.0 in place of"),
     "links": (Graph, "rearranged-tensor", "transposed: axis 0 of (6, 6"),
     "tiled": (Graph, "grouped-heads", "tiled (0 1 0 1), not repeated (0 0 1 1)"),
     "rates": (Graph, "changed-step", "windows.2 have dilations 4, 6 and 8, not 2, 3 and 4"),
@@ -159,6 +185,7 @@ SHAPES = {
     Branches: [(2, 5, 4), (2, 3)],
     Levels: [(2, 4, 7), (2, 4, 4)],
     Stages: [(4, 6)],
+    Pyramid: [(2, 3, 12)],
     Graph: [(6, 8), (6, 6)],
 }
 

@@ -9,6 +9,7 @@ from probe.hypotheses.edits.loop_changes import in_each_pass
 from probe.hypotheses.edits.loop_states import reset_within, started_otherwise
 from probe.hypotheses.edits.loops import alike_loops
 from probe.hypotheses.edits.mapped_tensors import rearranged
+from probe.hypotheses.edits.numbers_of_passes import passes_left_out, run_otherwise
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.tensor_maps import transposed
 from probe.hypotheses.precision.half_tensors import half_states, is_small
@@ -57,6 +58,20 @@ def half_states_of_loops(case: Case) -> Iterator[Changes]:
     if case.calls and is_small(case):
         make = partial(in_each_pass, make=half_states)
         yield Changes(make, "reduced-precision", STEPS, every_pass=True)
+
+
+@more("changed-step")
+def other_numbers_of_passes(case: Case) -> Iterator[Changes]:
+    """A loop that runs more or fewer times."""
+    if case.calls:
+        yield Changes(run_otherwise, "changed-step", STEPS, every_pass=True)
+
+
+@more("missing-step")
+def pass_left_out(case: Case) -> Iterator[Changes]:
+    """One layer of several that a loop goes through."""
+    if case.calls:
+        yield Changes(passes_left_out, "missing-step", STEPS, every_pass=True)
 
 
 @more("packed-order")

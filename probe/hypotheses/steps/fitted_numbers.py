@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.loops import in_one_pass
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.regrouped_steps import decomposed
 from probe.hypotheses.edits.step_words import place_name, step_name
@@ -28,6 +29,8 @@ _SHRINKS = 0.7
 """What each turn must leave at most, as a share of what was left before."""
 _FEWEST = 8
 """Values that must differ for one number to be told."""
+_NOTHING = 1e-5
+"""A number that is so much smaller than the layer's is none: something is left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +68,12 @@ def _fits(case: Case, *numbers: Callable[[Case], Iterator[_Number]]) -> Iterator
     for number in chain.from_iterable(of(flow.case) for of in numbers):
         if not case.budget.spend(CANDIDATE):
             break
-        found = _fitted(flow, number)
-        if found is None:
+        found = (
+            None
+            if in_one_pass(flow.case, number.change(number.have).steps)
+            else _fitted(flow, number)
+        )
+        if found is None or 0 < abs(found) < _NOTHING * abs(number.have):
             continue
         edit = replace(whole.edit_of(number.change(found), number.slug), fitted=1)
         if found == float(f"{found:.2g}"):

@@ -2,6 +2,7 @@
 for another output, an activation on one operand alone, operands exchanged between two sums."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations, product
 
 from probe import ops
@@ -146,6 +147,40 @@ def _any_taken(case: Case) -> Iterator[Change]:
             for ref in others:
                 if ref != taken:
                     yield from _taken(case, position, index, ref)
+
+
+@more("other-tensor")
+def behind_a_neighbour(case: Case) -> Iterator[Changes]:
+    """What other steps make of a tensor and of parameters, taken in its place: a level of a pyramid
+    after its convolution, a skip after a norm; also wherever a step of that kind takes it."""
+    if case.calls:
+        yield Changes(_behind_a_neighbour, "other-tensor", STEPS)
+
+
+def _behind_a_neighbour(case: Case) -> Iterator[Change]:
+    constant = of_parameters(case)
+    for ref, users in users_of(case).items():
+        if ref.step in constant or len(users) < 2:
+            continue
+        alone = {ref}
+        for at in range(ref.step + 1, len(case.steps)):
+            sources = case.steps[at].sources(at)
+            of_it = not alone.isdisjoint(sources) and len(case.values[at]) == 1
+            if not of_it or any(k not in alone and k.step not in constant for k in sources):
+                continue
+            alone.add(Ref(at))
+            if shape_of(case, Ref(at)) != shape_of(case, ref) or len(alone) > _CHAIN:
+                continue
+            for user in users:
+                if not isinstance(case.steps[user].op, Outputs):
+                    index = case.steps[user].sources(user).index(ref)
+                    kinds = type(case.steps[user].op), type(case.steps[at].op), len(alone)
+                    for change in _taken(case, user, index, Ref(at)):
+                        yield replace(change, key=("behind", *kinds))
+
+
+_CHAIN = 8
+"""Of how many steps what is taken in place of a tensor is made of it."""
 
 
 def taken_later(case: Case) -> Iterator[Change]:
