@@ -94,7 +94,7 @@ class Residual(nn.Module):
 
 
 CASES = {
-    "tiled keys and values": (Heads, (2, 6, 16), {"tiled": True}, "rearranged-tensor"),
+    "tiled keys and values": (Heads, (2, 6, 16), {"tiled": True}, "grouped-heads"),
     "no step size": (Scan, (2, 5, 6), {"mistake": "no step"}, "missing-step"),
     "first order": (Scan, (2, 5, 6), {"mistake": "euler"}, "changed-step"),
     "grid for windows": (Windows, (2, 4, 6, 8), {"grid": True}, "rearranged-tensor"),

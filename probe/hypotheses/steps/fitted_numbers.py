@@ -68,11 +68,9 @@ def _fits(case: Case, *numbers: Callable[[Case], Iterator[_Number]]) -> Iterator
     for number in chain.from_iterable(of(flow.case) for of in numbers):
         if not case.budget.spend(CANDIDATE):
             break
-        found = (
-            None
-            if in_one_pass(flow.case, number.change(number.have).steps)
-            else _fitted(flow, number)
-        )
+        if in_one_pass(flow.case, number.change(number.have).steps):
+            continue
+        found = _fitted(flow, number)
         if found is None or 0 < abs(found) < _NOTHING * abs(number.have):
             continue
         edit = replace(whole.edit_of(number.change(found), number.slug), fitted=1)
