@@ -36,9 +36,28 @@ def argmax(y):
     return nn.functional.one_hot(y.argmax(-1), 12).float() @ torch.arange(12.0)
 
 
+def by_hand(y):
+    """A softmax in its steps."""
+    shares = (y - y.amax(-1, keepdim=True)).exp()
+    return shares / shares.sum(-1, keepdim=True)
+
+
 @pytest.mark.parametrize(
     ("own", "other", "claim"),
     [
+        (lambda y: (y + 3).clamp(0, 6) / 6, torch.sigmoid, "sigmoid of the output of linear"),
+        (
+            lambda y: (0.2 * y + 0.5).clamp(0, 1),
+            nn.functional.hardsigmoid,
+            "relu6(x + 3) / 6 of the output of linear instead of",
+        ),
+        (lambda y: y * (y + 3).relu().clamp(max=6) / 6, nn.functional.silu, "SiLU of the output"),
+        (
+            lambda y: y + (1.5 * y).sin() ** 2 / 1.5,
+            nn.functional.elu,
+            "ELU of the output of linear instead of",
+        ),
+        (by_hand, torch.sigmoid, "sigmoid of the output of linear instead of"),
         (
             lambda y: y.log_softmax(-1),
             nn.functional.logsigmoid,

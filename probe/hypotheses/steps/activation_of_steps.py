@@ -9,6 +9,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.edits.activations import COMMON
 from probe.hypotheses.edits.changes import STEPS, Changes
+from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.step_words import tensor_name
 from probe.hypotheses.registry import more
 from probe.ops.base import Elementwise, Rearrangement
@@ -38,21 +39,24 @@ class _Chain(NamedTuple):
 
 def _activations(case: Case) -> Iterator[Change]:
     for last in range(len(case.steps) - 1, -1, -1):
-        chain = _made_of_one(case, last)
-        if chain is None:
-            continue
-        moved, x = dict[int, Step](), chain.first
-        for at in reversed(chain.moves):
-            new = len(case.steps) + len(moved)
-            moved[new] = Step(case.steps[at].op, (x,))
-            x = Ref(new)
-        made = tensor_name(case, Ref(last))
-        for name, op in COMMON:
-            if isinstance(op, ops.Softmax | ops.LogSoftmax) and _is_single(case, last, op.axis):
-                continue  # 1 everywhere
-            what = f"{name} of {tensor_name(case, chain.first)} instead of {made}"
-            key = ("instead", chain.length, name)
-            yield Change(what, "", {**moved, last: Step(op, (x,))}, key=key, of=last)
+        for chain in reversed(list(_made_of_one(case, last))):
+            yield from _instead(case, chain, last)
+
+
+def _instead(case: Case, chain: _Chain, last: int) -> Iterator[Change]:
+    """Each activation of what the chain is a function of, in place of what its last step gives."""
+    moved, x = dict[int, Step](), chain.first
+    for at in reversed(chain.moves):
+        new = len(case.steps) + len(moved)
+        moved[new] = Step(case.steps[at].op, (x,))
+        x = Ref(new)
+    made = tensor_name(case, Ref(last))
+    for name, op in COMMON:
+        if isinstance(op, ops.Softmax | ops.LogSoftmax) and _is_single(case, last, op.axis):
+            continue  # 1 everywhere
+        what = f"{name} of {tensor_name(case, chain.first)} instead of {made}"
+        key = ("instead", chain.length, name)
+        yield Change(what, "", {**moved, last: Step(op, (x,))}, key=key, of=last)
 
 
 def _is_single(case: Case, position: int, axis: int) -> bool:
@@ -60,11 +64,11 @@ def _is_single(case: Case, position: int, axis: int) -> bool:
     return shape_of(case, Ref(position))[axis : axis + 1 or None] in ((), (1,))
 
 
-def _made_of_one(case: Case, last: int) -> _Chain | None:
-    """The steps whose output the last one gives; None where that is a single step or not curved."""
+def _made_of_one(case: Case, last: int) -> Iterator[_Chain]:
+    """The steps whose output the last one gives, the shortest first; none that are a single step
+    or not curved."""
     refs, inside, moves = {Ref(last)}, set[int](), list[int]()
-    shape = np.shape(case.values[last][0])
-    found = None
+    shape, numbers = np.shape(case.values[last][0]), of_parameters(case)
     while refs:
         latest = max(refs, key=lambda ref: ref.step)
         if latest.step < 0:
@@ -75,20 +79,22 @@ def _made_of_one(case: Case, last: int) -> _Chain | None:
             moves.append(latest.step)
             refs, shape = {sources[0]}, shape_of(case, sources[0])
             continue
-        single = isinstance(step.op, Elementwise | ops.Add | ops.Sub | ops.Mul | ops.Div | ops.Pow)
-        if not single or np.shape(case.values[latest.step][0]) != shape:
-            break
+        if not isinstance(step.op, _SUMS):
+            single = isinstance(step.op, (Elementwise, *_JOINING))
+            if not single or np.shape(case.values[latest.step][0]) != shape:
+                break
         refs.remove(latest)
         inside.add(latest.step)
-        refs |= {ref for ref in sources if not _is_number(case, ref)}
-        if len(refs) == 1 and len(inside) > 1:
-            curved = any(type(case.steps[at].op) in _CURVED for at in inside)
-            found = _Chain(next(iter(refs)), len(inside), tuple(moves)) if curved else found
-    return found
+        refs |= {ref for ref in sources if ref.step not in numbers}
+        if len(refs) == 1 and len(inside) > 1 and shape_of(case, next(iter(refs))) == shape:
+            if any(type(case.steps[at].op) in _CURVED for at in inside):
+                yield _Chain(next(iter(refs)), len(inside), tuple(moves))
 
 
-_CURVED = {ops.Sigmoid, ops.Tanh, ops.Erf, ops.HardSigmoid, ops.Relu6, ops.Exp, ops.Softplus}
-
-
-def _is_number(case: Case, ref: Ref) -> bool:
-    return ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Constant)
+_JOINING = (ops.Add, ops.Sub, ops.Mul, ops.Div, ops.Pow, ops.Max, ops.Min)
+_SUMS = (ops.ReduceSum, ops.ReduceMax)
+"""What a softmax has besides functions of single elements."""
+_CURVED = {
+    *(ops.Sigmoid, ops.Tanh, ops.Erf, ops.Exp, ops.Softplus, ops.Sin, ops.Cos, ops.Abs),
+    *(ops.HardSigmoid, ops.Relu6, ops.Relu, ops.Clip, ops.Max, ops.Min),
+}
