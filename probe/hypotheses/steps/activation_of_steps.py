@@ -31,8 +31,10 @@ class _Chain(NamedTuple):
 
     first: Ref
     """The tensor."""
+    ends: tuple[int, int]
+    """The first and the last of these steps."""
     length: int
-    """How many steps they are."""
+    """How many they are."""
     moves: tuple[int, ...]
     """Those between them that only move elements, the last one first."""
 
@@ -51,7 +53,10 @@ def _instead(case: Case, chain: _Chain, last: int) -> Iterator[Change]:
         moved[new] = Step(case.steps[at].op, (x,))
         x = Ref(new)
     made = tensor_name(case, Ref(last))
+    ends = {type(case.steps[at].op) for at in chain.ends} - {ops.HardSigmoid}
     for name, op in COMMON:
+        if type(op) in ends:
+            continue  # the other steps are left out
         if isinstance(op, ops.Softmax | ops.LogSoftmax) and _is_single(case, last, op.axis):
             continue  # 1 everywhere
         what = f"{name} of {tensor_name(case, chain.first)} instead of {made}"
@@ -88,7 +93,7 @@ def _made_of_one(case: Case, last: int) -> Iterator[_Chain]:
         refs |= {ref for ref in sources if ref.step not in numbers}
         if len(refs) == 1 and len(inside) > 1 and shape_of(case, next(iter(refs))) == shape:
             if any(type(case.steps[at].op) in _CURVED for at in inside):
-                yield _Chain(next(iter(refs)), len(inside), tuple(moves))
+                yield _Chain(next(iter(refs)), (latest.step, last), len(inside), tuple(moves))
 
 
 _JOINING = (ops.Add, ops.Sub, ops.Mul, ops.Div, ops.Pow, ops.Max, ops.Min)

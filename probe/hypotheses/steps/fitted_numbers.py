@@ -22,7 +22,7 @@ from probe.trial.edit import Edit
 from probe.trial.flow import Flow, flow_of
 from probe.trial.prices import CANDIDATE, CHANGE
 
-__all__ = ["fitted_constants"]
+__all__ = ["Number", "fitted", "fitted_constants", "numbers_of_constants", "numbers_of_ops"]
 
 _TURNS = 8
 _SHRINKS = 0.7
@@ -34,7 +34,7 @@ _NOTHING = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
-class _Number:
+class Number:
     """A number that may be another one."""
 
     slug: str
@@ -48,15 +48,15 @@ class _Number:
 def fitted_number(case: Case) -> Iterator[Edit]:
     """A number that is no usual one: a constant, a factor, or something added; of several that
     give the values, those of few digits first."""
-    yield from _fits(case, _constants, _related, _fields, _tensors)
+    yield from _fits(case, numbers_of_constants, _related, numbers_of_ops, _tensors)
 
 
 def fitted_constants(case: Case) -> Iterator[Edit]:
     """Those of them that are numbers which steps take, alone or made from one another."""
-    yield from _fits(case, _constants, _related)
+    yield from _fits(case, numbers_of_constants, _related)
 
 
-def _fits(case: Case, *numbers: Callable[[Case], Iterator[_Number]]) -> Iterator[Edit]:
+def _fits(case: Case, *numbers: Callable[[Case], Iterator[Number]]) -> Iterator[Edit]:
     if case.comparable:
         differing = case.pick(case.healthy != case.observed)
     else:
@@ -70,7 +70,7 @@ def _fits(case: Case, *numbers: Callable[[Case], Iterator[_Number]]) -> Iterator
             break
         if in_one_pass(flow.case, number.change(number.have).steps):
             continue
-        found = _fitted(flow, number)
+        found = fitted(flow, number)
         if found is None or 0 < abs(found) < _NOTHING * abs(number.have):
             continue
         edit = replace(whole.edit_of(number.change(found), number.slug), fitted=1)
@@ -81,7 +81,7 @@ def _fits(case: Case, *numbers: Callable[[Case], Iterator[_Number]]) -> Iterator
     yield from longer
 
 
-def _constants(case: Case) -> Iterator[_Number]:
+def numbers_of_constants(case: Case) -> Iterator[Number]:
     """Numbers that steps take."""
     for position, step in enumerate(case.steps):
         value = case.values[position][0]
@@ -94,7 +94,7 @@ def _constants(case: Case) -> Iterator[_Number]:
                 what = f"{other:.6g} is taken instead of {have:.6g}"
                 return Change(what, place_name(case, position), {position: held})
 
-            yield _Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
+            yield Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
 
 
 _RELATIONS: tuple[Callable[[float], float], ...] = (
@@ -108,7 +108,7 @@ _USUAL = (0.0, 1.0, -1.0)
 """Numbers that are equal without being made from one another."""
 
 
-def _related(case: Case) -> Iterator[_Number]:
+def _related(case: Case) -> Iterator[Number]:
     """Numbers that steps take which are made from one: c and 1 - c, 1 / c or -c, or c at several
     places."""
     held = {
@@ -139,10 +139,10 @@ def _related(case: Case) -> Iterator[_Number]:
                     where = dict.fromkeys(place_name(case, at) for at in places)
                     return Change(what, " and ".join(where), steps)
 
-                yield _Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
+                yield Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
 
 
-def _fields(case: Case) -> Iterator[_Number]:
+def numbers_of_ops(case: Case) -> Iterator[Number]:
     """Numbers that ops hold."""
     for position, step in enumerate(case.steps):
         for part in fields(step.op):
@@ -161,10 +161,10 @@ def _fields(case: Case) -> Iterator[_Number]:
                     steps = {position: Step(changed, held.sources(position))}
                     return Change(what, step_name(case, position), steps)
 
-                yield _Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
+                yield Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
 
 
-def _tensors(case: Case) -> Iterator[_Number]:
+def _tensors(case: Case) -> Iterator[Number]:
     """What tensors are multiplied by, or what is added to them."""
     for ref in tensors_of(case):
         x = ref.of(case.inputs, case.values)
@@ -178,18 +178,20 @@ def _tensors(case: Case) -> Iterator[_Number]:
                 way = Map(f"taken {other:+.6g}", partial(np.add, other), False)
                 return next(mapped(case, ref, way))
 
-            yield _Number("scaled-tensor", 1.0, 1e-4, times)
+            yield Number("scaled-tensor", 1.0, 1e-4, times)
             size = float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
-            yield _Number("scaled-tensor", 0.0, 1e-4 * max(size, 1e-6), plus)
+            yield Number("scaled-tensor", 0.0, 1e-4 * max(size, 1e-6), plus)
 
 
-def _fitted(flow: Flow, number: _Number) -> float | None:
-    """The number that gives next to what was observed, by Newton's method; None where none
-    does."""
+def fitted(flow: Flow, number: Number, start: float | None = None) -> float | None:
+    """The number that gives next to what was observed, by Newton's method from the layer's own or
+    another on; None where none does."""
     case, at = flow.part, number.have
     finite = np.isfinite(case.seen)
     before = np.inf
     y: np.ndarray | None = case.healthy
+    if start is not None:
+        at, y = start, flow.predicted(number.change(start))
     for _ in range(_TURNS):
         if y is None or y.shape != case.observed.shape:
             return None

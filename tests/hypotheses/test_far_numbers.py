@@ -1,0 +1,63 @@
+"""Numbers that are far from the layer's own: an exponent, a base, a limit or a cap, at one step or
+at all that take it."""
+
+import pytest
+import torch
+from planting import draw
+from torch import nn
+
+import probe
+
+
+class Decayed(nn.Module):
+    """What came before decays at a rate of each head."""
+
+    def __init__(self, first=1, base=2.0):
+        super().__init__()
+        self.first, self.base = first, base
+
+    def forward(self, x):
+        rates = 1 - self.base ** (-self.first - torch.arange(4.0))
+        apart = torch.arange(8)[:, None] - torch.arange(8)
+        shares = torch.where(apart >= 0, rates[:, None, None] ** apart.clamp(min=0), 0.0)
+        return shares @ x
+
+
+class Gated(nn.Module):
+    """A gate, and the same number beside it."""
+
+    def __init__(self, slope=3.0):
+        super().__init__()
+        torch.manual_seed(1)
+        self.linear, self.slope = nn.Linear(4, 4), slope
+
+    def forward(self, x):
+        return torch.sigmoid(self.slope * self.linear(x)) / self.slope
+
+
+class Levels(nn.Module):
+    """Values between 0 and a learned limit, in 15 steps."""
+
+    def __init__(self, limit=0.7):
+        super().__init__()
+        self.limit = nn.Parameter(torch.tensor([limit]))
+
+    def forward(self, x):
+        cut = torch.minimum(x, self.limit).relu()
+        return torch.round(cut / self.limit * 15) / 15 * self.limit
+
+
+@pytest.mark.parametrize(
+    ("own", "wrong", "claim"),
+    [
+        (Decayed(), Decayed(first=5), "-5 is taken instead of -1"),
+        (Decayed(), Decayed(base=8.0), "8 is taken instead of 2"),
+        (Gated(), Gated(slope=0.23), "0.23 is taken instead of the number 3 in"),
+        (Levels(), Levels(limit=6.0), "6 is taken instead of limit 0.7 in"),
+    ],
+)
+def test_a_number_far_away_is_named(own, wrong, claim):
+    x = draw(2, 4, 8, 4)
+    with torch.no_grad():
+        report = probe.check(own.eval(), "", x, expected=wrong(torch.from_numpy(x)).numpy())
+    assert claim in report.findings[0].claim and report.findings[0].left <= 1, report
