@@ -104,6 +104,7 @@ from probe.hypotheses.steps import (
     single_changes,
     tensors_of_blocks,
     transform_tables,
+    weights_of_sums,
 )
 from probe.hypotheses.weights import code_formats, normed_weights, other_weights, quantised_weights
 
@@ -214,6 +215,7 @@ OF_PATTERNS = (
     remade_parameters,
     scaled_rotation,
     other_statistics,
+    weights_of_sums,
     far_numbers,
     left_untried,
     repeated_changes,
