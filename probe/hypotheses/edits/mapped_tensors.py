@@ -219,4 +219,5 @@ def _along_another_axis(case: Case, ref: Ref) -> Iterator[Change]:
                 shape = tuple(size if k == axis else 1 for k in range(len(whole)))
                 what = f"{tensor_name(case, ref)} runs along axis {axis} of {whole}, not {mine}"
                 turned = Step(ops.Reshape(shape), (ref,))
-                yield inserted(case, ref, turned, what, user=position)
+                key = ("along", mine, axis, whole)
+                yield inserted(case, ref, turned, what, key, user=position)
