@@ -47,6 +47,48 @@ class Levels(nn.Module):
         return torch.round(cut / self.limit * 15) / 15 * self.limit
 
 
+class Branches(nn.Module):
+    """Two branches that are added to what goes into them."""
+
+    def __init__(self, share=1.0):
+        super().__init__()
+        torch.manual_seed(2)
+        self.layers, self.share = nn.ModuleList(nn.Linear(4, 4) for _ in range(2)), share
+
+    def forward(self, x):
+        for layer in self.layers:
+            made = layer(x).tanh()
+            x = x + (made if self.share == 1 else self.share * made)
+        return x
+
+
+class Averaged(nn.Module):
+    """The mean of as many first places as there are above the mean."""
+
+    def __init__(self, fewer=0):
+        super().__init__()
+        self.fewer = fewer
+
+    def forward(self, x):
+        count = (x >= x.mean(-1, keepdim=True)).sum(-1, keepdim=True)
+        if self.fewer:
+            count = (count - self.fewer).clamp(min=1)
+        return x.cumsum(-1).gather(-1, count - 1) / count
+
+
+class Compressed(nn.Module):
+    """A layer on the logarithm of what comes in."""
+
+    def __init__(self, logarithm=True):
+        super().__init__()
+        torch.manual_seed(3)
+        self.linear, self.logarithm = nn.Linear(4, 4), logarithm
+
+    def forward(self, x):
+        x = torch.nn.functional.softplus(x)
+        return self.linear(torch.log1p(x) if self.logarithm else x).tanh()
+
+
 @pytest.mark.parametrize(
     ("own", "wrong", "claim"),
     [
@@ -54,6 +96,9 @@ class Levels(nn.Module):
         (Decayed(), Decayed(base=8.0), "8 is taken instead of 2"),
         (Gated(), Gated(slope=0.23), "0.23 is taken instead of the number 3 in"),
         (Levels(), Levels(limit=6.0), "6 is taken instead of limit 0.7 in"),
+        (Branches(), Branches(share=0.8), "multiplied by 0.8"),
+        (Averaged(), Averaged(fewer=1), "is decreased by 1, down to the smallest"),
+        (Compressed(False), Compressed(), "is replaced by log(1 + x)"),
     ],
 )
 def test_a_number_far_away_is_named(own, wrong, claim):

@@ -246,10 +246,21 @@ def scalings(shape: Sequence[int], few: bool = False) -> Iterator[Map]:
         yield Map(_increased(added), partial(np.add, added), False)
     yield Map("replaced by its square root", np.sqrt, False)
     yield Map("inverted (1 / x)", np.reciprocal, False)
+    for words, function in _CURVES.items():
+        yield Map(f"replaced by {words}", function, False)
     yield Map("rounded to float16", partial(_cast, to=np.float16), False)
     yield Map("rounded to bfloat16", partial(_cast, to=ml_dtypes.bfloat16), False)
     yield Map("rounded to whole numbers", np.rint, False)
     yield Map("cut off to whole numbers", np.trunc, False)
+
+
+_CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "its logarithm": np.log,
+    "log(1 + x)": np.log1p,
+    "its logarithm to base 2": np.log2,
+    "sign(x) log(1 + |x|)": lambda x: np.sign(x) * np.log1p(np.abs(x)),
+    "its exponential": np.exp,
+}
 
 
 def factors(shape: Sequence[int], few: bool = False) -> dict[str, float]:
@@ -329,11 +340,21 @@ def whole_numbers() -> Iterator[Map]:
     yield Map("taken as 0, 1, 2 and so on", _counted, False)
     for added in (1, -1, 2, -2):
         yield Map(_increased(added), partial(np.add, added), False)
+    yield Map("decreased by 1, down to the smallest", _less_than_smallest, False)
+    yield Map("increased by 1, up to the largest", _more_up_to_largest, False)
     for modulus in (256, 128, 65536):
         words = f"taken modulo {modulus}, as a type of few bits wraps around"
         yield Map(words, partial(_modulo, by=modulus), False)
     for bits in (8, 16):
         yield Map(f"wrapped around in int{bits}", partial(_wrapped, half=2 ** (bits - 1)), False)
+
+
+def _less_than_smallest(x: np.ndarray) -> np.ndarray:
+    return np.asarray(np.maximum(x - 1, x.min()))
+
+
+def _more_up_to_largest(x: np.ndarray) -> np.ndarray:
+    return np.asarray(np.minimum(x + 1, x.max()))
 
 
 def _counted(x: np.ndarray) -> np.ndarray:

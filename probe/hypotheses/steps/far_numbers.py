@@ -9,8 +9,11 @@ from functools import partial
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.grouped_changes import all_of, of_one_pattern
+from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.regrouped_steps import decomposed
 from probe.hypotheses.edits.step_words import joined, step_name
+from probe.hypotheses.edits.tensor_maps import Map
 from probe.hypotheses.registry import more
 from probe.hypotheses.steps.fitted_numbers import (
     Number,
@@ -52,6 +55,41 @@ def far_number(case: Case) -> Iterator[Edit]:
             replace(whole.edit_of(change, number.slug), fitted=1)
             for change in _changes(flow, number)
         )
+
+
+@more("scaled-tensor")
+def factor_everywhere(case: Case) -> Iterator[Edit]:
+    """Tensors at all places of a pattern, such as both branches of a block, are multiplied by one
+    number, which is fitted."""
+    if not case.comparable or (case.pick(case.healthy != case.observed)).sum() < _FEWEST:
+        return
+    whole = decomposed(case)
+    flow = flow_of(whole)
+    refs = [ref for ref in tensors_of(flow.case) if ref.step >= 0 and _is_large(flow.case, ref)]
+    for group in of_one_pattern(flow.case, refs):
+        if not case.budget.spend(CHANGE):
+            return
+        if len(group) <= _MOST and all_of(_multiplied(flow.case, group, 2.0), flow.case.steps):
+            number = Number("scaled-tensor", 1.0, 1e-4, partial(_all_multiplied, flow.case, group))
+            factor = fitted(flow, number)
+            if factor is not None:
+                yield replace(whole.edit_of(number.change(factor), number.slug), fitted=1)
+
+
+def _is_large(case: Case, ref: Ref) -> bool:
+    x = np.asarray(ref.of(case.inputs, case.values))
+    return x.dtype.kind == "f" and x.size > 1
+
+
+def _multiplied(case: Case, group: Sequence[Ref], factor: float) -> list[Change]:
+    way = Map(f"multiplied by {factor:.6g}", partial(np.multiply, factor), False)
+    return [next(mapped(case, ref, way)) for ref in group]
+
+
+def _all_multiplied(case: Case, group: Sequence[Ref], factor: float) -> Change:
+    change = all_of(_multiplied(case, group, factor), case.steps)
+    assert change is not None
+    return change
 
 
 def _changes(flow: Flow, number: Number) -> Iterator[Change]:

@@ -15,7 +15,7 @@ from probe.hypotheses.edits.grouped_changes import all_of, at_patterns, in_turn,
 from probe.hypotheses.edits.mapped_tensors import axis_name, batched, mapped, tensors_of
 from probe.hypotheses.edits.rewriting import inserted
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
-from probe.hypotheses.edits.tensor_maps import Map, maps, scalings
+from probe.hypotheses.edits.tensor_maps import Map, maps, scalings, whole_numbers
 from probe.hypotheses.registry import more
 from probe.hypotheses.steps.changed_steps import changed
 from probe.hypotheses.steps.data_flow import left_out, operand_alone, others_taken
@@ -103,7 +103,10 @@ def _rearranged(case: Case, group: Sequence[Ref]) -> Iterator[Change]:
 
 
 def _scaled(case: Case, group: Sequence[Ref]) -> Iterator[Change]:
-    return _mapped(case, group, scalings(shape_of(case, group[0]), few=True))
+    ways = scalings(shape_of(case, group[0]), few=True)
+    if np.asarray(group[0].of(case.inputs, case.values)).dtype.kind != "f":
+        ways = chain(whole_numbers(), ways)
+    return _mapped(case, group, ways)
 
 
 def _mapped(case: Case, group: Sequence[Ref], ways: Iterable[Map]) -> Iterator[Change]:
