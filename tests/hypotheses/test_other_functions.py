@@ -72,6 +72,17 @@ def by_hand(y):
         ),
         (decoded, by_exp, "exp of the output of linear instead of"),
         (nn.functional.elu, torch.relu, "ReLU instead of ELU"),
+        (
+            lambda y: y - y.mean(-1, keepdim=True),
+            lambda y: y - y.median(-1, keepdim=True)[0],
+            "the lower median instead of mean",
+        ),
+        (
+            lambda y: y.std(1, unbiased=False),
+            lambda y: y.square().mean(1).sqrt(),
+            "the root of the mean square instead of standard deviation",
+        ),
+        (lambda y: y.square().mean(1), lambda y: y.square().sum(1), "sum instead of mean"),
     ],
 )
 def test_the_function_is_named(own, other, claim):

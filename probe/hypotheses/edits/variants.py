@@ -24,12 +24,13 @@ __all__ = ["siblings", "tables"]
 def siblings(op: Op) -> Iterator[Op]:
     """Ops that one may be taken for, each with its words (``in_words``, or its name)."""
     held = {part.name: getattr(op, part.name) for part in fields(op)}
+    others: dict[Any, None] = {}
     for family in _FAMILIES:
         if type(op) is family[0] or (type(op) in family and ops.Identity not in family):
-            for kind in family:
-                names = {part.name for part in fields(kind)}
-                if kind is not type(op):
-                    yield kind(**{name: held[name] for name in names & held.keys()})
+            others |= dict.fromkeys(kind for kind in family if kind is not type(op))
+    for kind in others:
+        names = {part.name for part in fields(kind)}
+        yield kind(**{name: held[name] for name in names & held.keys()})
     for kinds, variants in _VARIANTS:
         if isinstance(op, kinds):
             yield from variants(op)
@@ -55,6 +56,7 @@ _FAMILIES: tuple[tuple[type, ...], ...] = (
     (ops.Elu, ops.Celu),
     (ops.Square, ops.Abs, ops.Identity),
     (ops.Sqrt, ops.Identity, ops.Square),
+    (ops.Log, ops.Identity, ops.Sqrt, ops.Abs),
     (ops.Exp, ops.Identity, ops.Abs, ops.Neg),
     (ops.Neg, ops.Identity, ops.Abs),
     (ops.Sin, ops.Cos),
@@ -116,6 +118,25 @@ def _one_of_all(at: int) -> Callable[..., np.ndarray]:
         return np.expand_dims(taken, axis) if op.keepdims else taken
 
     return run
+
+
+def _median(method: Literal["linear", "lower"]) -> Callable[..., np.ndarray]:
+    def run(op: Any, x: np.ndarray) -> np.ndarray:
+        median = np.quantile(x, 0.5, axis=op.axes, method=method, keepdims=op.keepdims)
+        return np.asarray(median)
+
+    return run
+
+
+_MEDIANS = (("the median", _median("linear")), ("the lower median", _median("lower")))
+
+
+def _mean_square(op: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(ops.ReduceMean(op.axes, op.keepdims).run(np.square(x))[0])
+
+
+def _root_mean_square(op: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sqrt(_mean_square(op, x)))
 
 
 def _to_whole(function: Callable[..., np.ndarray], _: Any, x: np.ndarray) -> np.ndarray:
@@ -387,7 +408,14 @@ def _largest_alone(op: Any, x: np.ndarray) -> np.ndarray:
 
 
 _VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = (
-    ((ops.ReduceMean,), _ways(("the sum divided by n - 1", _divided_by_less))),
+    (
+        (ops.ReduceMean,),
+        _ways(("the sum divided by n - 1", _divided_by_less), *_MEDIANS),
+    ),
+    ((ops.ReduceMax, ops.ReduceMin), _ways(*_MEDIANS)),
+    ((ops.ReduceVar,), _ways(("the mean of the squares", _mean_square))),
+    ((ops.ReduceStd,), _ways(("the root of the mean square", _root_mean_square))),
+    ((ops.Log,), _ways(("log(1 + x)", lambda _, x: np.log1p(x)))),
     (
         (ops.ReduceMean, ops.ReduceSum, ops.ReduceMax, ops.ReduceMin),
         _ways(("the last element", _one_of_all(-1)), ("the first element", _one_of_all(0))),
