@@ -137,7 +137,7 @@ def _joined(case: Case, start: int, users: Mapping[Ref, list[int]]) -> int | Non
 def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterator[Change]:
     """The step before the one of several inputs that it follows: of each of these, of all, and of
     what they are made of."""
-    step = case.steps[position]
+    step, constant = case.steps[position], of_parameters(case)
     sources = step.sources(position)
     for index, main in enumerate(sources):
         if main.step < 0 or len(case.values[main.step]) != 1:
@@ -149,10 +149,15 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
             new, steps = len(case.steps), dict[int, Step]()
             after = min(user for user, _ in some) - 1
             rest = [ref for k, ref in enumerate(sources) if k != index and ref.step > after]
-            made_of = [source for ref in rest for source in case.steps[ref.step].sources(ref.step)]
+            made_of = [
+                source
+                for ref in rest
+                if ref.step not in constant
+                for source in case.steps[ref.step].sources(ref.step)
+            ]
             masks = isinstance(step.op, ops.Where | Masked)
             numbers_alone = isinstance(step.op, _SUMS_AND_PRODUCTS) and (
-                of_parameters(case).issuperset(ref.step for ref in rest)
+                constant.issuperset(ref.step for ref in rest)
             )
             if rest and not (
                 (masks or numbers_alone) and all(source.step <= after for source in made_of)
@@ -161,7 +166,9 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
             numbers = {ref: Ref(new + k) for k, ref in enumerate(dict.fromkeys(rest))}
             for ref, number in numbers.items():
                 own = case.steps[ref.step]
-                steps[number.step] = Step(own.op, own.sources(ref.step))
+                late = ref.step in constant and len(own.sources(ref.step)) > 0
+                held = ops.Constant(np.asarray(ref.of(case.inputs, case.values)))
+                steps[number.step] = Step(held, ()) if late else Step(own.op, own.sources(ref.step))
             moved, new = [numbers.get(ref, ref) for ref in sources], new + len(numbers)
             for user, ref in some:
                 given = (*moved[:index], ref, *moved[index + 1 :])
