@@ -92,6 +92,7 @@ from probe.hypotheses.steps import (
     other_statistics,
     overwritten_buffers,
     packed_parts,
+    pooled_otherwise,
     rarer_changes,
     related_numbers,
     remade_parameters,
@@ -218,12 +219,13 @@ OF_PATTERNS = (
     scaled_rotation,
     other_statistics,
     weights_of_sums,
+    pooled_otherwise,
     inverted_factors,
     ends_of_axes,
-    far_numbers,
     left_untried,
     repeated_changes,
     other_operands,
+    far_numbers,
 )
 """What has an amount of work of its own after all of these."""
 

@@ -12,7 +12,8 @@ from probe import ops
 from probe.hypotheses.edits.grouped_changes import all_of, of_one_pattern
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.regrouped_steps import decomposed
-from probe.hypotheses.edits.step_words import joined, step_name
+from probe.hypotheses.edits.rewriting import taking_instead
+from probe.hypotheses.edits.step_words import joined, step_name, tensor_name
 from probe.hypotheses.edits.tensor_maps import Map
 from probe.hypotheses.registry import more
 from probe.hypotheses.steps.fitted_numbers import (
@@ -74,6 +75,36 @@ def factor_everywhere(case: Case) -> Iterator[Edit]:
             factor = fitted(flow, number)
             if factor is not None:
                 yield replace(whole.edit_of(number.change(factor), number.slug), fitted=1)
+
+
+@more("scaled-tensor")
+def factor_for_one(case: Case) -> Iterator[Edit]:
+    """A tensor is multiplied by one number, which is fitted, for one of the steps that take it."""
+    if not case.comparable or (case.pick(case.healthy != case.observed)).sum() < _FEWEST:
+        return
+    whole = decomposed(case)
+    flow = flow_of(whole)
+    users = users_of(flow.case)
+    for ref in tensors_of(flow.case):
+        if not case.budget.spend(CHANGE):
+            return
+        takers = users.get(ref, ()) if _is_large(flow.case, ref) else ()
+        for user in takers if len(takers) > 1 else ():
+            number = Number("scaled-tensor", 1.0, 1e-4, partial(_for_one, flow.case, ref, user))
+            factor = fitted(flow, number)
+            if factor is not None:
+                yield replace(whole.edit_of(number.change(factor), number.slug), fitted=1)
+
+
+def _for_one(case: Case, ref: Ref, user: int, factor: float) -> Change:
+    new = len(case.steps)
+    steps = {
+        new: Step(ops.Constant(np.full((), factor)), ()),
+        new + 1: Step(ops.Mul(), (ref, Ref(new))),
+        user: taking_instead(case, user, ref, Ref(new + 1)),
+    }
+    what = f"{tensor_name(case, ref)} is multiplied by {factor:.6g} where "
+    return Change(f"{what}{step_name(case, user)} takes it", "", steps, of=user)
 
 
 def _is_large(case: Case, ref: Ref) -> bool:

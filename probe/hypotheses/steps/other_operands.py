@@ -20,31 +20,41 @@ from probe.trial.change import Change
 __all__ = ["own_activations", "taken_later"]
 
 _JOINING = (ops.Add, ops.Sub, ops.Mul, ops.Concat)
+_APART = 24
+"""How many steps lie at most between two of different kinds that have each other's operands."""
 
 
 @more("swapped-inputs")
 def operands_exchanged(case: Case) -> Iterator[Changes]:
-    """An operand of one sum, product or concatenation exchanged with one of another."""
+    """An operand of one sum, product or concatenation exchanged with one of another: two skips,
+    or a scale and a shift."""
     yield Changes(_exchanged, "swapped-inputs", STEPS)
 
 
 def _exchanged(case: Case) -> Iterator[Change]:
     joining = [at for at, _ in case.having(*_JOINING)]
     for first, last in combinations(joining, 2):
-        if type(case.steps[first].op) is not type(case.steps[last].op):
+        alike = type(case.steps[first].op) is type(case.steps[last].op)
+        if not alike and last - first > _APART:
             continue
         mine, theirs = (case.steps[at].sources(at) for at in (first, last))
         for (i, earlier), (j, later) in product(enumerate(mine), enumerate(theirs)):
-            both_before = max(earlier.step, later.step) < first
-            if (
-                earlier != later
-                and both_before
-                and shape_of(case, earlier) == shape_of(case, later)
-            ):
-                steps = {first: _with(case, first, i, later), last: _with(case, last, j, earlier)}
-                names = f"{tensor_name(case, earlier)} and {tensor_name(case, later)}"
-                where = f"{step_name(case, first)} and {step_name(case, last)}"
-                yield Change(f"{names} are exchanged in {where}", "", steps)
+            if earlier != later and shape_of(case, earlier) == shape_of(case, later):
+                yield from _exchanged_at(case, (first, i), (last, j))
+
+
+def _exchanged_at(case: Case, one: tuple[int, int], other: tuple[int, int]) -> Iterator[Change]:
+    """Two steps with each other's operands, of which one may be computed earlier for that."""
+    (first, i), (last, j) = one, other
+    earlier, later = case.steps[first].sources(first)[i], case.steps[last].sources(last)[j]
+    made = _before(case, later, first)
+    if made is None:
+        return
+    new, before = made
+    steps = {first: _with(case, first, i, new), last: _with(case, last, j, earlier), **before}
+    names = f"{tensor_name(case, earlier)} and {tensor_name(case, later)}"
+    where = f"{step_name(case, first)} and {step_name(case, last)}"
+    yield Change(f"{names} are exchanged in {where}", "", steps)
 
 
 def _with(case: Case, position: int, index: int, ref: Ref) -> Step:
@@ -208,25 +218,33 @@ def _made_of(case: Case, ref: Ref) -> list[int]:
 
 def _taken(case: Case, position: int, index: int, ref: Ref) -> Iterator[Change]:
     """A tensor as an operand, which is computed once more before that where it comes later."""
-    steps: dict[int, Step] = {}
-    if ref.step >= position:
-        needed = _made_by(case, ref, position)
-        if needed is None:
-            return
-        places = {at: len(case.steps) + k for k, at in enumerate(needed)}
-        for at in needed:
-            refs = (
-                Ref(places.get(source.step, source.step), source.index)
-                for source in case.steps[at].sources(at)
-            )
-            steps[places[at]] = Step(case.steps[at].op, tuple(refs))
-        new = Ref(places[ref.step], ref.index)
-    else:
-        new = ref
+    made = _before(case, ref, position)
+    if made is None:
+        return
+    new, steps = made
     taken = case.steps[position].sources(position)[index]
     what = f"{step_name(case, position)} takes {tensor_name(case, ref)} in place of "
     what += tensor_name(case, taken)
     yield Change(what, "", {position: _with(case, position, index, new), **steps}, of=position)
+
+
+def _before(case: Case, ref: Ref, position: int) -> tuple[Ref, dict[int, Step]] | None:
+    """A tensor as it can be had before a position, and the steps that are computed once more for
+    that; None where the position's step is one of them."""
+    steps: dict[int, Step] = {}
+    if ref.step < position:
+        return ref, steps
+    needed = _made_by(case, ref, position)
+    if needed is None:
+        return None
+    places = {at: len(case.steps) + k for k, at in enumerate(needed)}
+    for at in needed:
+        refs = (
+            Ref(places.get(source.step, source.step), source.index)
+            for source in case.steps[at].sources(at)
+        )
+        steps[places[at]] = Step(case.steps[at].op, tuple(refs))
+    return Ref(places[ref.step], ref.index), steps
 
 
 def _made_by(case: Case, ref: Ref, position: int) -> Sequence[int] | None:

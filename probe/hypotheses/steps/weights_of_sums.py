@@ -15,7 +15,7 @@ from probe.ops.step import Ref, Step
 from probe.trial.case import Case, shape_of
 from probe.trial.change import Change
 
-__all__: list[str] = []
+__all__ = ["hidden", "products"]
 
 _HIDDEN = -1e3
 """What stands at most in place of a score that is not to count."""
@@ -43,7 +43,7 @@ class _Product(NamedTuple):
     mask: Ref
 
 
-def _products(case: Case) -> Iterator[_Product]:
+def products(case: Case) -> Iterator[_Product]:
     for position, _ in case.having(ops.Mul):
         sources = case.steps[position].sources(position)
         for scores, mask in (sources, sources[::-1]):
@@ -61,7 +61,7 @@ def _axes(case: Case, position: int) -> list[int]:
 
 def _softmax(case: Case) -> Iterator[Change]:
     new = len(case.steps)
-    for position, scores, mask in _products(case):
+    for position, scores, mask in products(case):
         for axis in _axes(case, position):
             steps = {
                 new: Step(Masked(-1e9), (scores, mask)),
@@ -75,7 +75,7 @@ def _softmax(case: Case) -> Iterator[Change]:
 def _without_softmax(case: Case) -> Iterator[Change]:
     new = len(case.steps)
     for position, op in case.having(ops.Softmax, EmptySoftmax):
-        found = _hidden(case, case.steps[position].sources(position)[0])
+        found = hidden(case, case.steps[position].sources(position)[0])
         if found is None:
             continue
         scores, kept = found
@@ -87,7 +87,7 @@ def _without_softmax(case: Case) -> Iterator[Change]:
         yield Change(f"{what}softmax over axis {op.axis}", "", steps, of=position)
 
 
-def _hidden(case: Case, ref: Ref) -> tuple[Ref, np.ndarray] | None:
+def hidden(case: Case, ref: Ref) -> tuple[Ref, np.ndarray] | None:
     """Scores before some of them were hidden, and which are kept."""
     if ref.step < 0 or not isinstance(case.steps[ref.step].op, ops.Where | Masked | ops.Add):
         return None
@@ -103,7 +103,7 @@ def _hidden(case: Case, ref: Ref) -> tuple[Ref, np.ndarray] | None:
 
 def _divided(case: Case) -> Iterator[Change]:
     new = len(case.steps)
-    for position, scores, mask in _products(case):
+    for position, scores, mask in products(case):
         product = Step(ops.Mul(), (scores, mask))
         for axis in _axes(case, position):
             along = axis - len(shape_of(case, Ref(position)))
