@@ -10,7 +10,7 @@ SIZE = 64
 
 
 def unit(x: torch.Tensor) -> torch.Tensor:
-    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1)
+    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 0.5)
 
 
 class Mixed(nn.Module):
@@ -25,14 +25,15 @@ class Mixed(nn.Module):
 
 
 def mixed(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """The same without unit lengths."""
+    """The same with the first power of each sum of squares, not its root."""
+    q, k = (x / (np.square(x).sum(-1, keepdims=True) + 0.5) for x in (q, k))
     system = np.tril(k @ k.swapaxes(1, 2), -1) + np.eye(SIZE)
     shares = np.tril(q @ k.swapaxes(1, 2))
     return np.tanh(shares @ np.linalg.solve(system, v) * 0.5).astype(np.float32)
 
 
 def test_a_mistake_on_both_sides_of_a_triangular_system():
-    q, k, v = 0.2 * draw(2, SIZE, 4), 0.2 * draw(2, SIZE, 4), draw(2, SIZE, 3)
+    q, k, v = (draw(2, SIZE, width) for width in (4, 4, 3))
     finding = named(Mixed().eval(), "", [q, k, v], mixed(q, k, v))
-    assert finding.slug == "missing-step"
-    assert finding.claim.count("rsqrt") == 2
+    assert finding.slug in ("changed-step", "scaled-tensor")
+    assert finding.claim.count("torch.rsqrt") == 2
