@@ -1,7 +1,7 @@
 """What weights may have become, tried where the values are too few to solve for them: read,
 rounded, cut or scaled otherwise, those of another layer; and a bias that is solved for beside."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -85,16 +85,32 @@ def _edit(case: Case, words: str, arrays: dict[str, np.ndarray], **more: Any) ->
 
 
 def _of_another_layer(case: Case) -> Iterator[Edit]:
-    """All parameters of another layer."""
+    """All parameters of another layer, or those of one module within it."""
     layers: dict[str, dict[str, np.ndarray]] = {}
     for words, array in case.others().items() if len(case.weights) > 1 else ():
-        layer, _, name = words.rpartition("'s ")
-        if name in case.weights and array.shape == case.weights[name].effective.shape:
-            layers.setdefault(layer, {})[name] = array
+        whole = ".".join(words.rsplit("'s ", 1))
+        for name, weight in case.weights.items():
+            layer = whole.removesuffix(f".{name}")
+            if layer not in (whole, case.layer) and array.shape == weight.effective.shape:
+                layers.setdefault(layer, {})[name] = array
     for layer, arrays in layers.items():
         if arrays.keys() == case.weights.keys():
             names = ", ".join(arrays)
             yield _edit(case, f"{names} are those of {layer}, another layer of the model", arrays)
+    for layer, arrays in layers.items():
+        for module in _modules(arrays):
+            inside = {name: array for name, array in arrays.items() if name.startswith(module)}
+            own = {name for name in case.weights if name.startswith(module)}
+            if 1 < len(inside) == len(own) < len(case.weights):
+                words = f"the parameters of {module.rstrip('.')} are those of {layer}, another "
+                yield _edit(case, f"{words}layer of the model", inside)
+
+
+def _modules(names: Iterable[str]) -> list[str]:
+    """The modules that hold parameters of these names, as they begin; the outer ones first."""
+    parts = (name.split(".")[:-1] for name in names)
+    found = {".".join(part[:k]) + ".": k for part in parts for k in range(1, len(part) + 1)}
+    return sorted(found, key=lambda module: found[module])
 
 
 def _beside_a_bias(case: Case, position: int) -> Iterator[Edit]:

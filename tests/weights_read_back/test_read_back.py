@@ -1,6 +1,7 @@
 """Weights other than the layer's are read back from outputs, and what was done to them is said."""
 
 import json
+from copy import deepcopy
 from types import SimpleNamespace
 
 import keras
@@ -300,6 +301,37 @@ def test_what_may_have_become_of_weights_is_tried_where_values_are_too_few(damag
     assert report.findings[0].slug == "other-weights", report.diagnosis
     assert words in report.findings[0].claim
     assert bool(report.findings[0].recovered) == (damage is topmost_bit)
+
+
+class Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.mlp = (
+            torch.nn.LayerNorm(6),
+            torch.nn.Sequential(torch.nn.Linear(6, 9), torch.nn.Tanh(), torch.nn.Linear(9, 6)),
+        )
+
+    def forward(self, x):
+        return x + self.mlp(self.norm(x))
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("mlp", "the parameters of mlp are those of 0,"), ("", "mlp.2.bias are those of 0,")],
+)
+def test_parameters_of_a_block_are_those_of_another_block(module, words):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(Block(), Block()).eval()
+    x = RNG.normal(size=(3, 6)).astype(np.float32)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+        given = model[0](torch.tensor(x))
+        wrong = deepcopy(model[1])
+        inner = wrong.get_submodule(module)
+        inner.load_state_dict(model[0].get_submodule(module).state_dict())
+        claim = probe.check(model, "1", x, expected=wrong(given).numpy()).findings[0].claim
+    assert words in claim
 
 
 def test_all_parameters_of_another_layer_and_a_bias_beside_another_kernel():
