@@ -46,8 +46,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize(
     ("name", "port", "shape", "words"),
     [
-        ("causal", in_chunks, (2, 3, 11), "conv begins anew at each chunk of 4, with zeros before"),
-        ("running", turned, (2, 3, 11), "cumsum begins anew at each chunk of 4, with zeros"),
+        ("causal", in_chunks, (2, 3, 11), "conv is restarted at each chunk of 4, with zeros before"),
+        ("running", turned, (2, 3, 11), "cumsum is restarted at each chunk of 4, with zeros"),
         ("image", in_chunks, (1, 3, 8, 8), "at each chunk of 4, with zeros before it and behind"),
         ("image", in_tiles, (1, 3, 8, 8), "is computed in tiles, each with zeros around it"),
     ],

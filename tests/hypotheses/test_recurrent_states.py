@@ -91,7 +91,7 @@ def test_states_that_begin_anew_at_each_chunk():
     y = torch.cat([gru(part)[0] for part in torch.from_numpy(x).split(3, dim=1)], 1)
     finding = named(gru, "", x, [y.numpy(), None])
     assert finding.slug == "carried-state"
-    assert finding.claim == "the state begins anew after every 3 time steps"
+    assert finding.claim == "the state is reset after every 3 time steps"
 
 
 def test_states_in_half_precision(lstm):

@@ -136,12 +136,12 @@ CASES = (
     ("cascade", "a0", "missing-step", "is not divided by sections, in every pass of the loop"),
     ("cascade", "rest", "initial-state", "begins with 0"),
     ("cascade", "order", "packed-order", "in the order 3, 4, 5, 0, 1, 2"),
-    ("cascade", "chunks", "carried-state", "begins anew after every 5 passes of the loop"),
+    ("cascade", "chunks", "carried-state", "is reset after every 5 passes of the loop"),
     ("cascade", "half", "reduced-precision", "float16"),
     ("average", "zero", "initial-state", "begins with 0 one pass before"),
     ("normed", "kept", "other-tensor", "the next pass takes the output of norm"),
     ("normed", "half", "reduced-precision", "stored as float16, in every pass of the loop"),
-    ("normed", "lost", "carried-state", "begins anew at pass 4"),
+    ("normed", "lost", "carried-state", "is reset at pass 4"),
 )
 
 

@@ -58,7 +58,7 @@ def reset_within(case: Case) -> Iterator[Change]:
                         for member in group
                         for pass_ in at
                     ]
-                    what = f"{words} begins anew {when} of the loop"
+                    what = f"{words} is reset {when} of the loop"
                     yield from _together(loop, made, what)
 
 

@@ -215,7 +215,7 @@ def carried_state(case: Case) -> Iterator[Edit]:
         "the state is reset at every time step": {"reset": 1},
     }
     for size in _chunks(case):
-        ways[f"the state begins anew after every {size} time steps"] = {"reset": size}
+        ways[f"the state is reset after every {size} time steps"] = {"reset": size}
     for claim, changed in ways.items():
         change: Any = partial(replace, **changed)
         yield from _otherwise(case, change, claim, "begin each sample with the layer's state")

@@ -47,7 +47,7 @@ def other_start_of_loops(case: Case) -> Iterator[Changes]:
 
 @more("carried-state")
 def reset_in_loops(case: Case) -> Iterator[Changes]:
-    """A state of a loop that begins anew within the sequence, such as at each chunk of it."""
+    """A state of a loop that is reset within the sequence, such as at each chunk of it."""
     if case.calls:
         yield Changes(reset_within, "carried-state", STEPS, every_pass=True)
 

@@ -39,7 +39,7 @@ def _in_chunks(case: Case) -> Iterator[Change]:
         tiles: Op = op
         for axis in [op.axis % x.ndim] if isinstance(op, ops.CumSum) else range(2, x.ndim):
             for words, chunks in _begun_anew(case, position, op, axis):
-                what = f"{where} begins anew {words} along axis {axis}"
+                what = f"{where} is restarted {words} along axis {axis}"
                 yield Change(what, "", {position: Step(chunks, sources)}, of=position)
                 if chunks.both and getattr(tiles, "axis", 0) != axis:
                     tiles = replace(chunks, op=tiles)
