@@ -46,7 +46,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize(
     ("name", "port", "shape", "words"),
     [
-        ("causal", in_chunks, (2, 3, 11), "conv is restarted at each chunk of 4, with zeros before"),
+        ("causal", in_chunks, (2, 3, 11), "conv is restarted at each chunk of 4, with zeros"),
         ("running", turned, (2, 3, 11), "cumsum is restarted at each chunk of 4, with zeros"),
         ("image", in_chunks, (1, 3, 8, 8), "at each chunk of 4, with zeros before it and behind"),
         ("image", in_tiles, (1, 3, 8, 8), "is computed in tiles, each with zeros around it"),
