@@ -38,7 +38,7 @@ def half_tensors(case: Case) -> Iterator[Changes]:
     """One tensor of a block, or the state of a recurrence between its steps, as float16 or
     bfloat16."""
     if is_small(case):
-        yield Changes(_stored, "reduced-precision")
+        yield Changes(_stored, "reduced-precision", only_new=True)
 
 
 def is_small(case: Case) -> bool:

@@ -29,7 +29,7 @@ _SHORT = 16
 def computed_in_chunks(case: Case) -> Iterator[Changes]:
     """Each chunk of a sequence, or tile of an image, begins with zeros where the layer has the
     elements before it."""
-    yield Changes(_in_chunks, "carried-state", STEPS)
+    yield Changes(_in_chunks, "carried-state", STEPS, only_new=True)
 
 
 def _in_chunks(case: Case) -> Iterator[Change]:

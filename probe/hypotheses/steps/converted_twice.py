@@ -19,7 +19,7 @@ __all__: list[str] = []
 @more("moved-step")
 def converted_twice(case: Case) -> Iterator[Changes]:
     """Several functions of a parameter, such as -exp(a) of a decay, applied to what they give."""
-    yield Changes(_converted_twice, "moved-step", STEPS)
+    yield Changes(_converted_twice, "moved-step", STEPS, only_new=True)
 
 
 def _converted_twice(case: Case) -> Iterator[Change]:

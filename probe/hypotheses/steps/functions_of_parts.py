@@ -32,7 +32,7 @@ _PARTS = (2, 3, 4, 6, 8)
 @more("moved-step")
 def function_of_sum(case: Case) -> Iterator[Changes]:
     """One norm or activation of a sum where each term has its own."""
-    yield Changes(_joined, "moved-step", STEPS)
+    yield Changes(_joined, "moved-step", STEPS, only_new=True)
 
 
 def _joined(case: Case) -> Iterator[Change]:
@@ -70,7 +70,7 @@ def _of_sum(case: Case, position: int, functions: list[int]) -> Iterator[Change]
 @more("changed-step")
 def norm_of_parts(case: Case) -> Iterator[Changes]:
     """A norm or softmax of each part of an axis, such as each gate or head, not of all."""
-    yield Changes(_in_parts, "changed-step", STEPS)
+    yield Changes(_in_parts, "changed-step", STEPS, only_new=True)
 
 
 def _in_parts(case: Case) -> Iterator[Change]:
