@@ -192,3 +192,21 @@ def test_a_zero_point_that_is_left_out_is_no_scale():
     values = np.clip(np.rint(x * (np.float32(0.05) / np.float32(0.6))), -128, 127)
     first, *_ = said(Requantised(), [x], values)
     assert first.startswith("missing-step: ")
+
+
+class Rescaled(nn.Module):
+    """Two tensors brought to one scale with 12 bits behind the point, and their sum."""
+
+    def forward(self, a, b):
+        a = (a.long() << 12) * 20123 >> 15
+        b = (b.long() << 12) * 29877 >> 15
+        return (a + b) * 23000 >> 27
+
+
+def test_fewer_bits_behind_the_point_of_a_sum():
+    a, b = RNG.integers(-128, 128, (2, 4, 30)).astype(np.int8)
+    wide = [x.astype(np.int64) << 2 for x in (a, b)]
+    total = (wide[0] * 20123 >> 15) + (wide[1] * 29877 >> 15)
+    values = (total << 10) * 23000 >> 27
+    first, *_ = said(Rescaled(), [a, b], values)
+    assert first.startswith("fixed-point: 2 bits are kept behind the point, not 12, as far as ")
