@@ -49,7 +49,7 @@ def _fewer_bits(case: Case) -> Iterator[Change]:
             held = {by.step: Step(ops.Constant(np.asarray(fewer)), ()) for _, by in some}
             for at in reversed(behind[:_BEHIND]):
                 made_up = partial(np.multiply, 1 << bits - fewer)
-                change = next(mapped(case, Ref(at), Map("made up for", made_up, False)))
+                change = next(mapped(case, Ref(at), Map("multiplied", made_up, False)))
                 what = f"{fewer} bits are kept behind the point, not {bits}, as far as "
                 what += tensor_name(case, Ref(at))
                 steps = {**change.steps, **held}
