@@ -43,9 +43,9 @@ def _exchanged(case: Case) -> Iterator[Change]:
                 yield from _exchanged_at(case, (first, i), (last, j))
 
 
-def _exchanged_at(case: Case, one: tuple[int, int], other: tuple[int, int]) -> Iterator[Change]:
+def _exchanged_at(case: Case, mine: tuple[int, int], theirs: tuple[int, int]) -> Iterator[Change]:
     """Two steps with each other's operands, of which one may be computed earlier for that."""
-    (first, i), (last, j) = one, other
+    (first, i), (last, j) = mine, theirs
     earlier, later = case.steps[first].sources(first)[i], case.steps[last].sources(last)[j]
     made = _before(case, later, first)
     if made is None:

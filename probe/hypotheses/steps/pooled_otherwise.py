@@ -45,7 +45,7 @@ def other_norms(case: Case) -> Iterator[Changes]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept(Op):
+class _StatisticOfKept(Op):
     """A statistic along one axis of the elements of the first input where the second is not 0."""
 
     kind: str
@@ -106,7 +106,7 @@ def _pooled(case: Case) -> Iterator[Change]:
     new = len(case.steps)
     for pool in _pools(case):
         for kind, words in _KINDS.items():
-            op = _Kept(kind, pool.axis, pool.keepdims)
+            op = _StatisticOfKept(kind, pool.axis, pool.keepdims)
             steps = {
                 new: Step(ops.Constant(pool.kept.astype(np.float64)), ()),
                 pool.position: Step(op, (pool.scores, Ref(new))),

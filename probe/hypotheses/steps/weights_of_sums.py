@@ -35,7 +35,7 @@ def divided_by_weights(case: Case) -> Iterator[Changes]:
     yield Changes(_sums_divided, "extra-step", STEPS)
 
 
-class _Product(NamedTuple):
+class _MaskedScores(NamedTuple):
     """A product of scores and a mask of zeros and ones."""
 
     position: int
@@ -43,14 +43,14 @@ class _Product(NamedTuple):
     mask: Ref
 
 
-def products(case: Case) -> Iterator[_Product]:
+def products(case: Case) -> Iterator[_MaskedScores]:
     for position, _ in case.having(ops.Mul):
         sources = case.steps[position].sources(position)
         for scores, mask in (sources, sources[::-1]):
             held = np.asarray(mask.of(case.inputs, case.values))
             alike = shape_of(case, scores) == shape_of(case, Ref(position))
             if alike and held.size > 1 and np.array_equal(np.unique(held), [0, 1]):
-                yield _Product(position, scores, mask)
+                yield _MaskedScores(position, scores, mask)
 
 
 def _axes(case: Case, position: int) -> list[int]:
