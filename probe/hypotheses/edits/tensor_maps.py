@@ -340,8 +340,8 @@ def whole_numbers() -> Iterator[Map]:
     yield Map("taken as 0, 1, 2 and so on", _counted, False)
     for added in (1, -1, 2, -2):
         yield Map(_increased(added), partial(np.add, added), False)
-    yield Map("decreased by 1, down to the smallest", _less_than_smallest, False)
-    yield Map("increased by 1, up to the largest", _more_up_to_largest, False)
+    for words, by in _STEPS_WITHIN.items():
+        yield Map(words, partial(_within, by=by), False)
     for modulus in (256, 128, 65536):
         words = f"taken modulo {modulus}, as a type of few bits wraps around"
         yield Map(words, partial(_modulo, by=modulus), False)
@@ -349,12 +349,17 @@ def whole_numbers() -> Iterator[Map]:
         yield Map(f"wrapped around in int{bits}", partial(_wrapped, half=2 ** (bits - 1)), False)
 
 
-def _less_than_smallest(x: np.ndarray) -> np.ndarray:
-    return np.asarray(np.maximum(x - 1, x.min()))
+_STEPS_WITHIN = {
+    "decreased by 1, down to the smallest": -1,
+    "increased by 1, up to the largest": 1,
+}
 
 
-def _more_up_to_largest(x: np.ndarray) -> np.ndarray:
-    return np.asarray(np.minimum(x + 1, x.max()))
+def _within(x: np.ndarray, by: int) -> np.ndarray:
+    """Moved by that many, and no further than the smallest and the largest of them."""
+    if np.ptp(x) <= 1:
+        raise ValueError("all of a mask would be one number")
+    return np.asarray(np.clip(x + by, x.min(), x.max()))
 
 
 def _counted(x: np.ndarray) -> np.ndarray:
