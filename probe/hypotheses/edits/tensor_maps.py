@@ -357,7 +357,7 @@ _STEPS_WITHIN = {
 
 def _within(x: np.ndarray, by: int) -> np.ndarray:
     """Moved by that many, and no further than the smallest and the largest of them."""
-    if np.ptp(x) <= 1:
+    if x.min() == 0 and x.max() == 1:
         raise ValueError("all of a mask would be one number")
     return np.asarray(np.clip(x + by, x.min(), x.max()))
 
