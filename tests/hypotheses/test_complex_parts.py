@@ -76,3 +76,32 @@ def test_another_part(model, wrong, words):
     findings = probe.check(model, "", X, expected=values).findings
     claims = [finding.claim for finding in findings if finding.left <= 1]
     assert any(words in claim for claim in claims), claims
+
+
+class Sounded(nn.Module):
+    """Of a vocoder: spectra of magnitudes and phases back to sound."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("window", WINDOW + 0.1)
+
+    def forward(self, x, sign=1, **options):
+        size, phase = x[:, :1].tile(1, 5, 1), x[:, 1:2].cumsum(1).tile(1, 5, 1)
+        spectrum = torch.polar(size.exp(), sign * phase)
+        return torch.istft(spectrum, 8, 2, **{"window": self.window} | options)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "part", "words"),
+    [
+        ({"sign": -1}, slice(None), "the conjugate is taken"),
+        ({"center": False}, slice(6, 52), "the slice starts 2 later"),
+    ],
+)
+def test_a_signal_of_spectra(wrong, part, words):
+    model = Sounded().eval()
+    values = model(torch.from_numpy(X), **wrong).numpy()[:, part]
+    report = probe.check(model, "", X, expected=values)
+    claims = [finding.claim for finding in report.findings if finding.left <= 1]
+    assert report.verdict == "diverge" and not report.missing
+    assert any(words in claim for claim in claims), claims

@@ -53,7 +53,8 @@ def changed(case: Case) -> Iterator[Change]:
         op = case.steps[position].op
         yield from options_changed(case, position)
         for words, other in _read_otherwise(case, position, op):
-            yield op_changed(case, position, words, other, ("read", words), "shape")
+            key = "read", words.partition(" along axis")[0]  # of a signal and of what divides it
+            yield op_changed(case, position, words, other, key, "shape")
         yield from kind_changed(case, position)
 
 
@@ -91,13 +92,12 @@ def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op
     elif isinstance(op, ops.Slice) and not op.steps:
         whole = case.input_of(position).shape
         for axis, (start, size) in enumerate(zip(op.starts, shape, strict=True)):
-            for by in (1, -1, 2, -2, 3, -3):
+            for by in _moves(start, whole[axis] - size):
                 if start >= 0 and 0 <= start + by <= whole[axis] - size:
                     starts = tuple(at + by * (k == axis) for k, at in enumerate(op.starts))
                     stops = tuple(at + n for at, n in zip(starts, shape, strict=True))
-                    where = f"{abs(by)} {'later' if by > 0 else 'earlier'} along axis {axis}"
-                    words = f"the slice starts {where}"
-                    yield words, ops.Slice(starts, stops)
+                    words = f"the slice starts {abs(by)} {'later' if by > 0 else 'earlier'}"
+                    yield f"{words} along axis {axis}", ops.Slice(starts, stops)
         yield from _of_all(whole, shape, op)
     elif isinstance(op, ops.Reshape) and len(shape) > case.input_of(position).ndim:
         for at in range(1, len(shape) - 1):
@@ -116,6 +116,17 @@ def _blocks(outer: int, inner: int) -> Iterator[int]:
     as many, and one."""
     others = (outer // 2 if outer % 2 == 0 else 0, 2 * outer if inner % 2 == 0 else 0, 1)
     yield from (count for count in dict.fromkeys(others) if count not in (0, outer, inner))
+
+
+_NEAR_BY = 3
+
+
+def _moves(start: int, last: int) -> list[int]:
+    """By how much a slice may start elsewhere: by few elements, and from the beginning, the middle,
+    the end, half, half more or twice as far."""
+    near = [sign * by for by in range(1, _NEAR_BY + 1) for sign in (1, -1)]
+    far = [last // 2, last, 0, start // 2, 2 * start, 3 * start // 2]
+    return [by for by in dict.fromkeys([*near, *(at - start for at in far)]) if by]
 
 
 def _of_all(whole: tuple[int, ...], part: tuple[int, ...], op: ops.Slice) -> Iterator[Any]:
