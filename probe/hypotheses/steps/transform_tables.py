@@ -224,10 +224,8 @@ def _other_cosines(kept: int, size: int, first: int, factor: str) -> _Ways:
         told = f"a cosine transform of type {kind}" if len(kind) == 1 else f"cosines {kind}"
         yield f"as {told}, not of type 2", _cosines(kept, size, first, factor, kind)
     for other in _FACTORS:
-        words = (
-            "by the factors of an orthonormal transform"
-            if other == "orthonormal"
-            else f"by {other}"
+        words = {"orthonormal": "by the factors of an orthonormal transform"}.get(
+            other, f"by {other}"
         )
         yield f"of cosines multiplied {words}", _cosines(kept, size, first, other)
     yield (
