@@ -412,7 +412,8 @@ def other_dilation(case: Case) -> Iterator[Edit]:
 
 
 def _other_dilations(own: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    others = [tuple(f(d) for d in own) for f in _DILATIONS]
+    functions = _DILATIONS if max(own) > 1 else _DILATIONS[:1]
+    others = [tuple(f(d) for d in own) for f in functions]
     yield from ((str(other), other) for other in dict.fromkeys(others) if min(other) > 1)
 
 
