@@ -206,7 +206,6 @@ WRITTEN_OUT = (changes_in_loops,)
 """What has an amount of work of its own before these, where the code runs a loop step by step."""
 OF_PATTERNS = (
     repeated_slices,
-    reshaped_axes,
     sibling_weights,
     other_dilations,
     kept_bits,
@@ -225,6 +224,7 @@ OF_PATTERNS = (
     inverted_factors,
     ends_of_axes,
     left_untried,
+    reshaped_axes,
     repeated_changes,
     other_operands,
     far_numbers,
