@@ -118,10 +118,9 @@ def diagnose(
 
     Looking stops after so much work, or a ``share`` of it: 2.2e9 operations, in a large block or
     recurrence 7e9, with a fifth more for single changes of a block, and ten times as many if
-    ``thorough``. What is found does not depend on how fast
-    or busy the machine is, unless the layer runs a function of the user's own. BLAS computes on one
-    thread meanwhile: most products are small, and threads that wait for each other on a busy
-    machine take twenty times as long.
+    ``thorough``. What is found does not depend on how fast or busy the machine is, unless the layer
+    runs a function of the user's own. BLAS computes on one thread meanwhile: most products are
+    small, and threads that wait for each other on a busy machine take twenty times as long.
     """
     case = replace(case, thorough=thorough)
     if not np.isfinite(case.seen).any():
@@ -137,8 +136,7 @@ def diagnose(
     search = _search_of(View(case, rounding, allowed, tolerated), thorough, share, progress)
     with search.budget.part(_SEARCHED):
         scored, found = _searched(search, party)
-    differing = search.differing
-    exact = determined(found, differing)
+    exact = determined(found, differing := search.differing)
     chosen = explanations(case, exact) if exact else ()
     tie = len(chosen) > 1
     findings = tuple(

@@ -4,7 +4,7 @@ Thousands of such changes are looked at one by one, and what each does to some e
 output is kept. Two of which the effects add up to the difference are made together.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -44,9 +44,11 @@ def pairs_of_changes(scored: Sequence[Scored], search: MistakeSearch) -> list[Sc
     if some is None or not np.ptp(some.observed):  # many pairs give all zeros
         return []
     difference = some.observed - some.healthy
+    listed = {_key(x.effect): x for x in reversed(scored) if x.effect is not None}
     for reading in dict.fromkeys(looked_at.reading for looked_at in search.looked_at):
-        named = list(_named(scored, view.case, reading))
-        halves = _distinct([*named, *_late(search.looked_at, reading)])
+        halves = _distinct(
+            [*_named(scored, view.case, reading), *_late(search.looked_at, reading, listed)]
+        )
         flow = flow_of(reading)
         for pair in _in_turn(halves, difference):
             if not search.budget.spend(CHANGE):
@@ -81,11 +83,15 @@ def _in_turn(halves: Sequence[_Half], difference: np.ndarray) -> Iterator[tuple[
                 yield halves[first], halves[second]
 
 
-def _late(looked_at: Iterable[LookedAt], reading: Case) -> Iterator[_Half]:
+def _late(
+    looked_at: Iterable[LookedAt], reading: Case, listed: Mapping[bytes, Scored]
+) -> Iterator[_Half]:
+    """The changes of a reading, under the names of listed mistakes that do the same."""
     for hypothesis, order, of, change, effect in looked_at:
         if of is reading:
             edit = reading.edit_of(change, hypothesis.slug)
-            yield _Half(Scored(hypothesis, edit, order, -1), change, effect)
+            own = Scored(hypothesis, edit, order, -1)
+            yield _Half(listed.get(_key(effect), own), change, effect)
 
 
 def _named(scored: Iterable[Scored], case: Case, reading: Case) -> Iterator[_Half]:
@@ -125,8 +131,15 @@ def _distinct(halves: Iterable[_Half]) -> list[_Half]:
     """The first of those that have the same effect."""
     first = dict[bytes, _Half]()
     for half in halves:
-        first.setdefault(half.effect.astype(np.float32).tobytes(), half)
+        first.setdefault(_key(half.effect), half)
     return list(first.values())
+
+
+def _key(effect: np.ndarray) -> bytes:
+    """Equal for effects that differ by rounding alone."""
+    most = float(np.abs(effect).max(initial=0.0)) or 1.0
+    exponent = np.float32(np.round(np.log2(most), 3))
+    return exponent.tobytes() + np.round(effect / most * 1e4).astype(np.int16).tobytes()
 
 
 def _scored(

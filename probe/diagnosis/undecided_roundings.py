@@ -45,6 +45,7 @@ def _by_hand(op: _Nudged, w: Any, x: Value) -> Any:
     return writer_of(op.op)(op.op, w, x)
 
 
+@np.errstate(all="ignore")
 def settled(flow: Flow, tried: Tried) -> Tried | None:
     """The change with those of its undecided roundings taken the other way that bring it nearer to
     what was observed; None where it does not give that then, either."""

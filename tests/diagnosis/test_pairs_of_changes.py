@@ -52,7 +52,7 @@ X = RNG.normal(size=(2, 5, 12)).astype(np.float32)
         (("scale", "skip"), {"attention-scale", "other-tensor"}),
         (("mask", "skip"), {"rearranged-tensor", "other-tensor"}),
         (("elu", "skip"), {"other-activation", "other-tensor"}),
-        (("order", "skip"), {"changed-step", "other-tensor"}),
+        (("order", "skip"), {"flatten-order", "other-tensor"}),
     ],
 )
 def test_two_changes_at_once(wrong, slugs):

@@ -56,8 +56,14 @@ def test_a_border_made_by_hand(border, wrong, slug, words):
 @pytest.mark.parametrize(
     ("centre", "words"),
     [
-        (lambda x: x.mean(-1, keepdim=True), "the mean along axis 2 instead of one element"),
-        (lambda x: x.amax(-1, keepdim=True), "the largest along axis 2"),
+        (
+            lambda x: x.mean(-1, keepdim=True),
+            "the mean of the input along axis 2 is taken",
+        ),
+        (
+            lambda x: x.amax(-1, keepdim=True),
+            "the maximum of the input along axis 2 is taken",
+        ),
     ],
 )
 def test_a_statistic_for_the_last_value(centre, words):

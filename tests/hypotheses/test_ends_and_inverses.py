@@ -81,9 +81,9 @@ class Standardised(nn.Module):
     ("own", "wrong", "claim"),
     [
         (Shifted("zeros"), Shifted("wrap"), "along axis 1 with the elements of the other end"),
-        (Shifted("zeros"), Shifted("edge"), "along axis 1 with its outermost element"),
+        (Shifted("zeros"), Shifted("edge"), "padded in mode edge instead of constant"),
         (Rolled(), Rolled(False), "shifted by -2 along axis 1 with zeros"),
-        (Padded(), Padded(False), "padded along axis 2 with zeros"),
+        (Padded(), Padded(False), "padded in mode constant instead of wrap"),
         (Scaled(), Scaled("inverted"), "divided by 0.88 and multiplied by"),
         (Standardised(), Standardised(undone=False), "and divided by spread"),
         (Standardised(), Standardised(along=2), "runs along axis 2"),

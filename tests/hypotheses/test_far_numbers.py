@@ -95,7 +95,7 @@ class Compressed(nn.Module):
         (Decayed(), Decayed(first=5), "-5 is taken instead of -1"),
         (Decayed(), Decayed(base=8.0), "8 is taken instead of 2"),
         (Gated(), Gated(slope=0.23), "0.23 is taken instead of the number 3 in"),
-        (Levels(), Levels(limit=6.0), "6 is taken instead of limit 0.7 in"),
+        (Levels(), Levels(limit=6.0), "limit is taken as 6 in place of 0.7"),
         (Branches(), Branches(share=0.8), "multiplied by 0.8"),
         (Averaged(), Averaged(fewer=1), "is decreased by 1, down to the smallest"),
         (Compressed(False), Compressed(), "is replaced by log(1 + x)"),

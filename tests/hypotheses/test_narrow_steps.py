@@ -65,7 +65,7 @@ def test_scores_in_half_precision():
     with torch.no_grad():
         shares = F.softmax(torch.tensor(scores) + model.bias, -1).numpy()
     report = probe.check(model, "", [q, k, v], expected=shares @ v)
-    named(report, "scaled-tensor", "the product with 0.5 is rounded to float16")
+    named(report, "reduced-precision", "the product with 0.5 is stored as float16")
 
 
 class Activations(torch.nn.Module):

@@ -61,7 +61,7 @@ class Spectrum(nn.Module):
         (Centred(), Centred(of="largest"), "the maximum of the input along axis 1 is taken"),
         (Centred(of="mean"), Centred(), "the element at 7 of the input along axis 1 is taken"),
         (Pooled(), Pooled(plain=True), "the mean of the input along axis 1 is taken instead of"),
-        (Spectrum(), Spectrum(part="abs"), "the magnitude of"),
+        (Spectrum(), Spectrum(part="abs"), "the magnitudes are taken instead of the real parts"),
     ],
 )
 def test_the_statistic_is_named(own, wrong, claim):

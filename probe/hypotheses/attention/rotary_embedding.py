@@ -96,7 +96,7 @@ def _joined(case: Case, position: int) -> _Rope | None:
         ):
             continue
         cut = [_unshaped(case, half) for half in (a, b)]
-        if not all(made_by(case, half, ops.Slice) for half in cut):
+        if not all(made_by(case, half, ops.Slice, ops.Take) for half in cut):
             continue
         x = source_of(case, cut[0])
         if x != source_of(case, cut[1]):

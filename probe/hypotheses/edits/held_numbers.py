@@ -12,13 +12,13 @@ from probe.ops.step import Step
 from probe.trial.case import Case
 from probe.trial.change import Change
 
-__all__ = ["Number", "numbers_of", "with_numbers"]
+__all__ = ["HeldNumber", "numbers_of", "with_numbers"]
 
 _MANY = 16
 """How many entries a constant has at most whose entries are numbers of the code."""
 
 
-class Number(NamedTuple):
+class HeldNumber(NamedTuple):
     """A number: which entry of what the step at a position holds, or which field of it."""
 
     position: int
@@ -28,22 +28,22 @@ class Number(NamedTuple):
     """Whether it is held as an integer."""
 
 
-def numbers_of(case: Case) -> Iterator[Number]:
+def numbers_of(case: Case) -> Iterator[HeldNumber]:
     """The numbers of a layer, in the order of its steps."""
     for position, step in enumerate(case.steps):
         if isinstance(step.op, ops.Clip):
             for end in ("low", "high"):
                 value = getattr(step.op, end)
                 if value is not None and np.isfinite(value):
-                    yield Number(position, end, float(value), False)
+                    yield HeldNumber(position, end, float(value), False)
         elif isinstance(step.op, ops.Constant | ops.Parameter):
             x = np.asarray(case.values[position][0])
             if 0 < x.size <= _MANY and x.dtype.kind in "fiu" and np.isfinite(x).all():
                 for entry, value in enumerate(x.ravel().tolist()):
-                    yield Number(position, entry, float(value), x.dtype.kind in "iu")
+                    yield HeldNumber(position, entry, float(value), x.dtype.kind in "iu")
 
 
-def with_numbers(case: Case, others: Mapping[Number, float], what: str) -> Change:
+def with_numbers(case: Case, others: Mapping[HeldNumber, float], what: str) -> Change:
     """The layer with other numbers, in words."""
     steps: dict[int, Step] = {}
     for number, other in others.items():

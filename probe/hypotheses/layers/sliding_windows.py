@@ -1,6 +1,5 @@
 """Mistakes of sliding windows: padding, stride, dilation, divisor."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, product
@@ -18,13 +17,13 @@ from probe.ops.weight import Weight
 from probe.trial.case import Case
 from probe.trial.edit import Edit, Steps
 
-__all__: list[str] = []
+__all__ = ["kernel_of"]
 
 _WINDOWED = (ops.Conv, ops.MaxPool, ops.AveragePool)
 Pads = tuple[tuple[int, int], ...]
 
 
-def _kernel(
+def kernel_of(
     case: Case, position: int, op: ops.Conv | ops.MaxPool | ops.AveragePool
 ) -> tuple[int, ...]:
     """The window's sizes; a kernel may be an input."""
@@ -47,7 +46,7 @@ def _padded(case: Case, position: int, pads: Pads) -> Steps:
 
 def _out(case: Case, position: int, op: Any, pads: Pads) -> tuple[int, ...]:
     """The output sizes with these pads."""
-    sizes, kernel = case.input_of(position).shape[2:], _kernel(case, position, op)
+    sizes, kernel = case.input_of(position).shape[2:], kernel_of(case, position, op)
     dilations = getattr(op, "dilations", (1,) * len(pads))
     return tuple(
         (n + sum(pad) - (k - 1) * d - 1) // s + 1
@@ -88,7 +87,7 @@ def symmetric_padding(case: Case) -> Iterator[Edit]:
 
 def _evenly(case: Case, position: int, op: Any) -> list[Pads]:
     """Pads equal on both sides, as those of another framework, that give the same output sizes."""
-    even = [((k - 1) // 2, (k - 1) // 2) for k in _kernel(case, position, op)]
+    even = [((k - 1) // 2, (k - 1) // 2) for k in kernel_of(case, position, op)]
     if not even:
         return []
     choices = [
@@ -199,7 +198,7 @@ def _shifted(case: Case, position: int, op: Any) -> dict[tuple[int, ...], tuple[
     these."""
     named = set(map(_starts, _evenly(case, position, op)))
     named.update(map(_starts, _on_other_side(case, position, op)))
-    far = max(_kernel(case, position, op), default=2) - 1 if len(op.pads) == 1 else 1
+    far = max(kernel_of(case, position, op), default=2) - 1 if len(op.pads) == 1 else 1
     steps = sorted(range(-far, far + 1), key=abs)
     padding = tuple(before for before, _ in op.pads)
     shifts = (padding, tuple(-before for before in padding), *product(steps, repeat=len(op.pads)))
@@ -375,7 +374,7 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
         )
         shrunk = []
         for (before, after), k, d in zip(
-            op.pads, _kernel(case, position, op), op.dilations, strict=True
+            op.pads, kernel_of(case, position, op), op.dilations, strict=True
         ):
             less = (k - 1) * (d - 1)
             first = less // 2
@@ -388,39 +387,6 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
             _padded(centred, position, tuple(shrunk)),
             do=do,
         )
-
-
-@more("ignored-dilation")
-def other_dilation(case: Case) -> Iterator[Edit]:
-    """Another dilation, with the padding that belongs to it on both sides or on one."""
-    for position, op in case.having(ops.Conv):
-        kernel = _kernel(case, position, op)
-        for told, dilations in _other_dilations(op.dilations):
-            more = [
-                (k - 1) * (d - own)
-                for k, d, own in zip(kernel, dilations, op.dilations, strict=True)
-            ]
-            for side, share in (("on both sides", 0.5), ("before", 1.0), ("after", 0.0)):
-                pads = tuple(
-                    (before + math.ceil(by * share), after + by - math.ceil(by * share))
-                    for (before, after), by in zip(op.pads, more, strict=True)
-                )
-                if any(more) and min(map(min, pads)) >= 0:
-                    claim = f"dilation {told} instead of {op.dilations}, padded as it needs {side}"
-                    steps = case.changed(position, dilations=dilations, pads=pads)
-                    yield case.edit(claim, steps, do=f"use the dilations {op.dilations}")
-
-
-def _other_dilations(own: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    functions = _DILATIONS if max(own) > 1 else _DILATIONS[:1]
-    others = [tuple(f(d) for d in own) for f in functions]
-    yield from ((str(other), other) for other in dict.fromkeys(others) if min(other) > 1)
-
-
-_DILATIONS: tuple[Callable[[int], int], ...] = (
-    *(lambda d: 2 * d, lambda d: d // 2, lambda d: d + 1, lambda d: d - 1),
-    *(lambda d: 3 * d, lambda d: 4 * d, lambda d: d**2),
-)
 
 
 @hypothesis("ignored-groups")

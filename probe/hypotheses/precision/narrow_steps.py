@@ -63,7 +63,7 @@ def _calls(case: Case, floats: Iterable[int]) -> Iterator[tuple[list[int], str]]
     """The steps of each call of several."""
     calls: dict[str, list[int]] = {}
     for at in floats:
-        if at < len(case.calls) and not weights_of((case.steps[at],)):
+        if "".join(case.calls[at : at + 1]) and not weights_of((case.steps[at],)):
             calls.setdefault(case.calls[at], []).append(at)
     for call, some in calls.items():
         if len([at for at in some if case.steps[at].sources(at)]) > 1:

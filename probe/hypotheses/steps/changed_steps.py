@@ -4,7 +4,7 @@ They are tried last, on all steps, and on those that a norm, an attention or a c
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from itertools import chain, combinations, permutations, product
@@ -98,7 +98,6 @@ def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op
                     stops = tuple(at + n for at, n in zip(starts, shape, strict=True))
                     words = f"the slice starts {abs(by)} {'later' if by > 0 else 'earlier'}"
                     yield f"{words} along axis {axis}", ops.Slice(starts, stops)
-        yield from _of_all(whole, shape, op)
     elif isinstance(op, ops.Reshape) and len(shape) > case.input_of(position).ndim:
         for at in range(1, len(shape) - 1):
             if shape[at] != shape[at + 1]:
@@ -127,30 +126,6 @@ def _moves(start: int, last: int) -> list[int]:
     near = [sign * by for by in range(1, _NEAR_BY + 1) for sign in (1, -1)]
     far = [last // 2, last, 0, start // 2, 2 * start, 3 * start // 2]
     return [by for by in dict.fromkeys([*near, *(at - start for at in far)]) if by]
-
-
-def _of_all(whole: tuple[int, ...], part: tuple[int, ...], op: ops.Slice) -> Iterator[Any]:
-    """Of all elements along the axis of which one is taken a statistic, or the one at the other
-    end."""
-    axes = [axis for axis, size in enumerate(part) if size < whole[axis]]
-    if len(axes) != 1 or part[axes[0]] != 1:
-        return
-    (axis,) = axes
-    for words, kind in _STATISTICS.items():
-        yield f"the {words} along axis {axis} instead of one element", kind((axis,), True)
-    for words, at in (("first", 0), ("last", whole[axis] - 1)):
-        if op.starts[axis] % whole[axis] != at:
-            starts = tuple(at * (k == axis) for k in range(len(whole)))
-            stops = tuple(at + 1 if k == axis else size for k, size in enumerate(whole))
-            yield f"the {words} element along axis {axis} is taken", ops.Slice(starts, stops)
-
-
-_STATISTICS: dict[str, Callable[..., Op]] = {
-    "mean": ops.ReduceMean,
-    "largest": ops.ReduceMax,
-    "smallest": ops.ReduceMin,
-    "sum": ops.ReduceSum,
-}
 
 
 def op_changed(

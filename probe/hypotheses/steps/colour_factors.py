@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.hypotheses.edits.changes import PARTS, Changes
-from probe.hypotheses.edits.held_numbers import Number, numbers_of, with_numbers
+from probe.hypotheses.edits.held_numbers import HeldNumber, numbers_of, with_numbers
 from probe.hypotheses.registry import more
 from probe.trial.case import Case
 from probe.trial.change import Change
@@ -96,8 +96,8 @@ def _others(case: Case) -> Iterator[Change]:
 
 
 def _exchanged(
-    numbers: Sequence[Number], own: _Standard, other: _Standard
-) -> Iterator[Mapping[Number, float]]:
+    numbers: Sequence[HeldNumber], own: _Standard, other: _Standard
+) -> Iterator[Mapping[HeldNumber, float]]:
     """The numbers of one standard as those of another, with as many digits or more; nothing where
     they are not of that one."""
     for scale in _SCALES:
@@ -113,22 +113,22 @@ def _exchanged(
             return
 
 
-def _stand_among(numbers: Sequence[Number], have: np.ndarray, scale: float) -> bool:
+def _stand_among(numbers: Sequence[HeldNumber], have: np.ndarray, scale: float) -> bool:
     """Whether all factors of a standard stand among the numbers; 1 may be left unwritten."""
     if scale > 1 and have.min() < _LEAST:
         return False
     return all(_equal(numbers, factor) or factor == scale for factor in have.tolist())
 
 
-def _equal(numbers: Sequence[Number], factor: float) -> list[Number]:
+def _equal(numbers: Sequence[HeldNumber], factor: float) -> list[HeldNumber]:
     return [x for x in numbers if abs(abs(x.value) - factor) <= 1e-6 * factor]
 
 
 def _matched(
-    numbers: Sequence[Number], have: np.ndarray, take: np.ndarray, scale: float
-) -> dict[Number, float] | None:
+    numbers: Sequence[HeldNumber], have: np.ndarray, take: np.ndarray, scale: float
+) -> dict[HeldNumber, float] | None:
     """Which numbers become which; None where one must that is not written."""
-    made: dict[Number, float] = {}
+    made: dict[HeldNumber, float] = {}
     for old, new in zip(have.tolist(), take.tolist(), strict=True):
         found = _equal(numbers, old) if old != new else []
         if old != new and not found:
@@ -141,7 +141,9 @@ _LEAST = 10
 """From which integer on a factor of few bits tells what standard it is of."""
 
 
-def _offset(numbers: Sequence[Number], own: _Standard, other: _Standard) -> dict[Number, float]:
+def _offset(
+    numbers: Sequence[HeldNumber], own: _Standard, other: _Standard
+) -> dict[HeldNumber, float]:
     """What is taken off the luma, or added to it."""
     if own.offset == other.offset:
         return {}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from probe import ops
 from probe.hypotheses.edits.changes import PARTS, Changes
-from probe.hypotheses.edits.held_numbers import Number, numbers_of, with_numbers
+from probe.hypotheses.edits.held_numbers import HeldNumber, numbers_of, with_numbers
 from probe.hypotheses.edits.step_words import listed
 from probe.hypotheses.registry import more
 from probe.ops.base import Op
@@ -62,7 +62,7 @@ def _operands(case: Case, *kinds: type[Op]) -> set[int]:
     return {ref.step for at, _ in case.having(*kinds) for ref in _sources(case, at)}
 
 
-def _other_widths(case: Case, numbers: Sequence[Number], shifts: set[int]) -> Iterator[Change]:
+def _other_widths(case: Case, numbers: Sequence[HeldNumber], shifts: set[int]) -> Iterator[Change]:
     """The ends and the count of the numbers of a type, as those of a type of other bits."""
     ends_of = _operands(case, ops.Min, ops.Max)
     for bits in range(3, _MOST + 1):
@@ -109,10 +109,10 @@ def _other_levels(case: Case) -> Iterator[Change]:
     yield from _learnt(case, numbers)
 
 
-def _learnt(case: Case, numbers: Iterable[Number]) -> Iterator[Change]:
+def _learnt(case: Case, numbers: Iterable[HeldNumber]) -> Iterator[Change]:
     """A parameter of one number, or one that limits what is compared with it."""
     limits = {ref for at, _ in case.having(ops.Min, ops.Max) for ref in _sources(case, at)}
-    places: dict[str, list[Number]] = {}
+    places: dict[str, list[HeldNumber]] = {}
     for number in numbers:
         op = case.steps[number.position].op
         if isinstance(op, ops.Parameter):
@@ -127,7 +127,7 @@ def _learnt(case: Case, numbers: Iterable[Number]) -> Iterator[Change]:
                 yield replace(with_numbers(case, made, what), part=("learnt", name))
 
 
-def _told(made: dict[Number, float]) -> str:
+def _told(made: dict[HeldNumber, float]) -> str:
     """Which numbers are others."""
     return ", ".join(
         dict.fromkeys(f"{other:.6g} for {number.value:.6g}" for number, other in made.items())
