@@ -133,10 +133,13 @@ def carry(
     """The allowance of one op, from what is ``kept`` of its own rounding where given; with
     ``grids`` None for outputs that are exact, since all they are made of is."""
     exact = None
-    if grids and all(slack is None for slack in slacks):
-        if op.is_exact(inputs, precision):
-            return (None,) * len(outputs)
+    if grids and all(slack is None for slack in slacks) and op.is_exact(inputs, precision):
+        return (None,) * len(outputs)
+    if grids:
         exact = op.exact_elements(Evaluated(inputs, slacks, outputs), precision)
+    for slack in slacks:
+        if exact is not None and slack is not None:
+            exact = exact & (slack == 0)
     bound = kept
     if bound is None:
         bound = op.error_bound(Evaluated(inputs, slacks, outputs, where), precision)

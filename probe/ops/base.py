@@ -18,6 +18,7 @@ from probe.numerics.precision import UNBOUNDED, Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.engine_differences import EngineDifference
+from probe.ops.exactness import given_exactly
 from probe.ops.weight import Weight
 
 __all__ = [
@@ -189,8 +190,8 @@ class Op:
         return False
 
     def exact_elements(self, of: Evaluated, precision: Precision) -> np.ndarray | None:
-        """Which elements are not rounded though others may be, asked as ``is_exact`` is; None where
-        nothing is known of single elements."""
+        """Which elements are not rounded though others may be, asked where some step jumps or gives
+        numbers on a grid; None where nothing is known of single elements."""
         return None
 
     lossy_algorithm: ClassVar[str] = ""
@@ -324,6 +325,8 @@ class Elementwise(Op):
 
     roundings: ClassVar[float] = 4
     """Half units of the last place that evaluating ``f`` may be off by; 0 where it is exact."""
+    gives_integers: ClassVar[bool] = False
+    """Whether it gives whole numbers."""
     elementwise_error = True
 
     @property
@@ -388,11 +391,16 @@ class Elementwise(Op):
                 self.put(part, target)
         return out
 
+    def exact_elements(self, of: Evaluated, precision: Precision) -> np.ndarray | None:
+        if self.roundings:
+            return None
+        return given_exactly(of.inputs, of.outputs[0], precision)
+
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         if slack is None and not (self.roundings and precision.unit):
             # TensorFlow takes subnormal numbers for zero.
-            return (np.broadcast_to(precision.tiny, y.shape),)
+            return (np.broadcast_to(self._vanishing(precision), y.shape),)
         own = np.float32 if precision.narrow else np.float64
         out = np.empty_like(y, own if slack is None else slack.dtype)
         arrays = (out, x, y) if slack is None else (out, x, y, slack)
@@ -405,12 +413,18 @@ class Elementwise(Op):
                 target += self._moved(part, value, *off)
         return (out,)
 
+    def _vanishing(self, precision: Precision) -> float:
+        """How large a result may be that is taken for zero."""
+        if self.gives_integers:
+            return 0.0
+        return precision.tiny
+
     def _rounding(
         self, x: np.ndarray, y: np.ndarray, precision: Precision, out: np.ndarray
     ) -> None:
         """Writes what evaluating f may be off by."""
         if not (self.roundings and precision.unit):
-            out[...] = precision.tiny
+            out[...] = self._vanishing(precision)
             return
         np.multiply(self.scale(x, y), self.roundings * precision.unit, out=out, casting="same_kind")
         out += precision.tiny

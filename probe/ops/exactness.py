@@ -10,6 +10,7 @@ from probe.numerics.precision import Precision
 
 __all__ = [
     "exact_quotients",
+    "given_exactly",
     "held",
     "is_power_of_two",
     "of_constant",
@@ -42,6 +43,18 @@ def held(value: np.ndarray, precision: Precision) -> np.ndarray:
         return np.zeros(np.shape(value), bool)
     with np.errstate(all="ignore"):
         return np.asarray(value, np.float32) == value
+
+
+def given_exactly(
+    inputs: Sequence[np.ndarray], output: np.ndarray, precision: Precision
+) -> np.ndarray:
+    """Which elements a single operation gives without rounding: those of numbers that the precision
+    holds and of which it holds the result, none that may be flushed to zero."""
+    with np.errstate(all="ignore"):
+        exact = held(output, precision) & ((output == 0) | (np.abs(output) >= precision.normal))
+    for x in inputs:
+        exact = exact & held(x, precision)
+    return np.asarray(exact)
 
 
 def without_rounding(

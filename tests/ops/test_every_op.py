@@ -419,7 +419,9 @@ def test_operands_that_are_rounded_first_are_allowed_for(name):
         op.error_bound(evaluated, replace(FLOAT32, casts=casts)) for casts in (False, True)
     )
     for bound, least in zip(cast, plain, strict=True):
-        assert (bound >= 0.999 * least).all()
+        # those of recurrences are drawn at random
+        share = 0.95 if isinstance(op, ops.Recurrence) else 0.999
+        assert (bound >= share * least).all()
     exact = name in OF_INTEGERS
     if isinstance(op, ops.Sum | ops.Attention | ops.Recurrence) and not exact:
         assert (cast[0] > 1.02 * plain[0]).any()

@@ -24,6 +24,7 @@ from probe.ops.base import (
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.special_functions import erf, sigmoid, softplus
 from probe.ops.engine_differences import GELU_OF_INF
+from probe.ops.exactness import given_exactly
 from probe.ops.weight import Weight
 from probe.ops.weight_effects import of_broadcast
 
@@ -334,6 +335,9 @@ class Clip(Elementwise):
 
     def f(self, x: np.ndarray) -> np.ndarray:
         return np.clip(x, self.low, self.high)
+
+    def exact_elements(self, of: Evaluated, precision: Precision) -> np.ndarray:
+        return given_exactly(of.inputs, of.outputs[0], precision)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         # Without a bound ONNX Runtime clips at the largest float32, so that an infinity does not

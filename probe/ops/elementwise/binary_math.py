@@ -10,7 +10,7 @@ from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.n_ary import narrowed, place
 from probe.ops.engine_differences import BEYOND_INTEGERS
-from probe.ops.exactness import exact_quotients, of_constant, or_zero
+from probe.ops.exactness import exact_quotients, given_exactly, of_constant, or_zero
 from probe.ops.weight import Weight
 
 __all__ = ["Cast", "Constant", "Div", "FloorDiv", "Mod", "Parameter", "Pow", "Stored"]
@@ -186,6 +186,9 @@ class Mod(_Binary):
         if self.fmod:
             return np.fmod(x, y)
         return np.mod(x, y)
+
+    def exact_elements(self, of: Evaluated, precision: Precision) -> np.ndarray:
+        return given_exactly(of.inputs, of.outputs[0], precision)
 
     def scale(self, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> np.ndarray:
         if self.fmod:

@@ -12,7 +12,7 @@ from probe.numerics.dtypes import float_of, widened
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Errors, Evaluated, Graph, Indices, Op, Rearrangement
 from probe.ops.contributions import Contributions, Stage, Terms, named
-from probe.ops.exactness import without_rounding
+from probe.ops.exactness import given_exactly, without_rounding
 from probe.ops.weight import Weight
 from probe.ops.weight_effects import of_broadcast
 
@@ -173,6 +173,9 @@ class Add(_Merge):
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return without_rounding([], inputs, precision)
 
+    def exact_elements(self, of: Evaluated, precision: Precision) -> np.ndarray | None:
+        return _of_two(of, precision)
+
 
 @dataclass(frozen=True, eq=False)
 class Beside(Add):
@@ -202,6 +205,9 @@ class Sub(_Merge):
 
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return without_rounding([], inputs, precision)
+
+    def exact_elements(self, of: Evaluated, precision: Precision) -> np.ndarray | None:
+        return _of_two(of, precision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +250,16 @@ class Mul(_Merge):
 
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return len(inputs) == 2 and without_rounding([(1, inputs)], (), precision)
+
+    def exact_elements(self, of: Evaluated, precision: Precision) -> np.ndarray | None:
+        return _of_two(of, precision)
+
+
+def _of_two(of: Evaluated, precision: Precision) -> np.ndarray | None:
+    """Which sums, differences or products of two are not rounded; of more the order counts."""
+    if len(of.inputs) == 2:
+        return given_exactly(of.inputs, of.outputs[0], precision)
+    return None
 
 
 class _Choice(_Merge):

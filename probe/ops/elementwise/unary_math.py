@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from probe.numerics.precision import UNBOUNDED, Precision
-from probe.ops.base import Elementwise, Graph, spread
+from probe.ops.base import Arrays, Elementwise, Graph, spread
 from probe.ops.elementwise.special_functions import erf
 from probe.ops.engine_differences import SIGN_OF_NAN
 
@@ -65,8 +65,14 @@ class _Whole(_Function):
     """A function whose value is exact, and jumps."""
 
     jumps = True
+    gives_integers = True
 
     roundings = 0
+
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
+        # a number that is flushed to zero may be on another side of it
+        flushed = (inputs[0] != 0) & (np.abs(inputs[0]) < precision.normal)
+        return not bool(flushed.any())
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         if inputs[0].dtype.kind != "f":
