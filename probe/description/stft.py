@@ -69,13 +69,13 @@ def window(
         least = {"hann": 0.5, "hamming": 0.54}[kind]
         turned = build.add(ops.Cos(), 2 * np.pi * np.arange(size) / size)
         scaled = build.add(ops.Mul(), turned, np.array(1 - least))
-        made = build.add(ops.Sub(), np.array(least), scaled)
+        values = build.add(ops.Sub(), np.array(least), scaled)
     else:
-        made = build.ref(np.asarray(kind, np.float64))
+        values = build.ref(np.asarray(kind, np.float64))
     before = (length - size) // 2
     if length == size:
-        return made
-    return build.add(ops.Pad(pads=((before, length - size - before),)), made)
+        return values
+    return build.add(ops.Pad(pads=((before, length - size - before),)), values)
 
 
 def framed(build: Builder, x: Ref, rank: int, time: int, length: int, step: int) -> tuple[Ref, int]:
@@ -105,7 +105,7 @@ def overlapped(build: Builder, x: Ref, shape: tuple[int, ...], step: int) -> Ref
 def sounded(
     build: Builder,
     frames: Ref,
-    held: Ref,
+    window: Ref,
     shape: tuple[int, ...],
     step: int,
     part: tuple[int, int],
@@ -114,9 +114,9 @@ def sounded(
     divided by what the squares of the window add up to there, and filled up with zeros."""
     *lead, count, length = shape
     start, stop = part
-    squares = build.add(ops.Expand(shape=(count, length)), build.add(ops.Square(), held))
+    squares = build.add(ops.Expand(shape=(count, length)), build.add(ops.Square(), window))
     below = overlapped(build, squares, (count, length), step)
-    x = overlapped(build, build.add(ops.Mul(), frames, held), shape, step)
+    x = overlapped(build, build.add(ops.Mul(), frames, window), shape, step)
     x = build.add(ops.Slice((*(0,) * len(lead), start), (*(None,) * len(lead), stop)), x)
     x = build.add(ops.Div(), x, build.add(ops.Slice((start,), (stop,)), below))
     have = min(stop, (count - 1) * step + length) - start

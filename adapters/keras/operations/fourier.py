@@ -95,9 +95,11 @@ def _stft(op: Any, call: KerasCall) -> Description:
         x = build.add(ops.Pad(pads=(*((0, 0),) * (rank - 1), edge), mode="reflect"), x)
         time += sum(edge)
     x, _ = framed(build, x, rank, time, size, op.sequence_stride)
-    held = _window(build, op, None if call.backend == "tensorflow" else np.ones(op.sequence_length))
-    if held is not None:
-        x = build.add(ops.Mul(), x, held)
+    weighting = _window(
+        build, op, None if call.backend == "tensorflow" else np.ones(op.sequence_length)
+    )
+    if weighting is not None:
+        x = build.add(ops.Mul(), x, weighting)
     return Description(
         build.ended(*half(build, _both(build, (x, x), (-1,), real=True), rank + 1, rank, size))
     )
@@ -119,26 +121,26 @@ def _istft(op: Any, call: KerasCall) -> Description:
     )
     whole = unhalved(build, _pair(call), len(call.shape), len(call.shape) - 1, have, size)
     x, _ = _both(build, whole, (-1,), True, 1 / size)
-    held = _window(build, op)
+    weighting = _window(build, op)
     time = (count - 1) * step + size
     start = size // 2 if op.center else 0
     stop = start + op.length if op.length is not None else time - start
-    if own and held is not None:
+    if own and weighting is not None:
         return Description(
-            build.ended(sounded(build, x, held, (*lead, count, size), step, (start, stop)))
+            build.ended(sounded(build, x, weighting, (*lead, count, size), step, (start, stop)))
         )
-    if held is not None:
-        held = build.add(ops.Div(), held, _for_ever(build, held, size, step))
-        x = build.add(ops.Mul(), x, held)
+    if weighting is not None:
+        weighting = build.add(ops.Div(), weighting, _for_ever(build, weighting, size, step))
+        x = build.add(ops.Mul(), x, weighting)
     x = overlapped(build, x, (*lead, count, size), step)
     cut = ops.Slice((*(0,) * len(lead), start), (*(None,) * len(lead), stop))
     return Description(build.ended(build.add(cut, x)))
 
 
-def _for_ever(build: Builder, held: Ref, size: int, step: int) -> Ref:
+def _for_ever(build: Builder, window: Ref, size: int, step: int) -> Ref:
     """What the squares of windows at every step add up to, under each element of one."""
     turns = -(-size // step)
-    squares = build.add(ops.Pad(pads=((0, turns * step - size),)), build.add(ops.Square(), held))
+    squares = build.add(ops.Pad(pads=((0, turns * step - size),)), build.add(ops.Square(), window))
     total = build.add(
         ops.ReduceSum(axes=(0,), keepdims=True),
         build.add(ops.Reshape(shape=(turns, step)), squares),

@@ -182,10 +182,10 @@ def square(build: CallBuilder, input: Value) -> Ref:
 def power(build: CallBuilder, input: Value, exponent: Value) -> Ref:
     if exponent not in (2, 3, 4) or not isinstance(exponent, int | float):
         raise Undescribed("only the second to fourth power of complex numbers is supported")
-    pair = made = pair_of(build, input)
+    pair = product = pair_of(build, input)
     for _ in range(int(exponent) - 1):
-        made = tuple(_product(build, made, pair))
-    return _given(build, made)
+        product = tuple(_product(build, product, pair))
+    return _given(build, product)
 
 
 def _quotient(build: CallBuilder, above: Sequence[Ref], below: Sequence[Ref]) -> list[Ref]:

@@ -35,11 +35,11 @@ def _part_of_numbers(name: str, part: int, args: Sequence[Any], kwargs: Mapping[
     """The arguments with the real or imaginary parts of Python's numbers among them."""
     positional, named = list(args), dict(kwargs)
     for place, word in _NUMBERS.get(name, ()):
-        held: Any = positional if place < len(positional) else named
+        owner: Any = positional if place < len(positional) else named
         key: Any = place if place < len(positional) else word
-        number = held[key] if held is positional else named.get(word)
+        number = owner[key] if owner is positional else named.get(word)
         if isinstance(number, int | float | complex):
-            held[key] = (number.real, number.imag)[part]
+            owner[key] = (number.real, number.imag)[part]
     return positional, named
 
 
@@ -63,8 +63,8 @@ def _register_by_parts(name: str) -> None:
         if any(isinstance(value, Weight) for value in kwargs.values()):
             raise Undescribed("a parameter by its name beside complex numbers is not supported")
         refs = [(Ref(-1, k), k in build.whole) for k in range(len(build.inputs))]
-        held = [(weight, id(weight) in build.complexes) for weight in weights]
-        given: list[tuple[Ref | Weight, bool]] = [*refs, *held]
+        whole_weights = [(weight, id(weight) in build.complexes) for weight in weights]
+        given: list[tuple[Ref | Weight, bool]] = [*refs, *whole_weights]
         found: list[list[Ref]] = []
         for part in (0, 1):
             sides = [_side(build, value, whole, part, name) for value, whole in given]

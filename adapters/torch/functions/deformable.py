@@ -47,7 +47,7 @@ def deform_conv2d(
     use_mask: bool,
 ) -> Ref:
     """As DeformConv of ONNX: offsets are rows and columns of each tap; what lies outside is 0."""
-    kernel, held = build.weight("weight", weight), build.weight("bias", bias)
+    kernel, addend = build.weight("weight", weight), build.weight("bias", bias)
     if kernel is None:
         raise Undescribed("it has no weight")
     channels, height, width = build.shape(input)[1:]
@@ -68,11 +68,11 @@ def deform_conv2d(
     x = build.add(ops.Reshape((-1, channels, tall, wide, *out)), x)
     x = build.add(ops.Transpose((0, 1, 4, 2, 5, 3)), x)
     x = build.add(ops.Reshape((-1, channels, out[0] * tall, out[1] * wide)), x)
-    if held is not None and not held.value.any():
-        held = None
+    if addend is not None and not addend.value.any():
+        addend = None
     conv = ops.Conv(
         weight=kernel,
-        bias=held,
+        bias=addend,
         strides=(tall, wide),
         pads=((0, 0), (0, 0)),
         dilations=(1, 1),

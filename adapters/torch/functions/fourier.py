@@ -145,12 +145,12 @@ def _window(build: CallBuilder, window: Value | None, length: int | None, size: 
     """The window amid zeros; None is none."""
     if window is None and length in (None, size):
         return None
-    held = np.ones(length or size) if window is None else window
-    (have,) = build.shape(held)
+    values = np.ones(length or size) if window is None else window
+    (have,) = build.shape(values)
     before = (size - have) // 2
     if have == size:
-        return build.ref(held)
-    return build.add(ops.Pad(pads=((before, size - have - before),)), held)
+        return build.ref(values)
+    return build.add(ops.Pad(pads=((before, size - have - before),)), values)
 
 
 @function("stft", "complex.stft", onnx="stft", idle="return_complex")
@@ -181,9 +181,9 @@ def stft(
         pad = ops.Pad(pads=pads, mode=_PAD_MODES[pad_mode])
         parts, length = tuple(build.add(pad, part) for part in parts), length + 2 * edge
     framed_parts = [framed(build, part, rank, length, n_fft, step)[0] for part in parts]
-    held = _window(build, window, win_length, n_fft)
-    if held is not None:
-        framed_parts = [build.add(ops.Mul(), part, held) for part in framed_parts]
+    weighting = _window(build, window, win_length, n_fft)
+    if weighting is not None:
+        framed_parts = [build.add(ops.Mul(), part, weighting) for part in framed_parts]
     scale = 1 / math.sqrt(n_fft) if normalized else 1.0
     pair = _transformed(build, framed_parts, (rank,), False, scale)
     if onesided or (onesided is None and len(parts) == 1):
@@ -219,11 +219,11 @@ def istft(
         pair = unhalved(build, pair, rank, rank - 1, have, n_fft)
     scale = 1 / (math.sqrt(n_fft) if normalized else n_fft)
     frames, _ = _transformed(build, pair, (rank - 1,), True, scale)
-    held = _window(build, window, win_length, n_fft) or build.ref(np.ones(n_fft))
+    weighting = _window(build, window, win_length, n_fft) or build.ref(np.ones(n_fft))
     start = n_fft // 2 if center else 0
     time = (count - 1) * step + n_fft
     stop = time - start if length is None else start + length
-    return sounded(build, frames, held, (*lead, count, n_fft), step, (start, stop))
+    return sounded(build, frames, weighting, (*lead, count, n_fft), step, (start, stop))
 
 
 for _kind in ("fft", "ifft", "rfft", "irfft"):

@@ -69,18 +69,18 @@ def first_that_differs(case: Case, loops: Sequence[Loop]) -> int | None:
     and behind the last where none does."""
     if case.region is not None or not case.comparable:
         return None
-    right, last, told = 0, len(loops[0].numbers), False
+    right, last, differs = 0, len(loops[0].numbers), False
     while right < last:
         middle = (right + last + 1) // 2
         where = _before_pass(case, loops, middle)
         if where is None:
             return None
-        told = told or bool(where.any())
+        differs = differs or bool(where.any())
         if where.any() and not (where & _differing(case)).any():
             right = middle
         else:
             last = middle - 1
-    return right if told else None
+    return right if differs else None
 
 
 def _before_pass(case: Case, loops: Sequence[Loop], pass_number: int) -> np.ndarray | None:

@@ -213,10 +213,10 @@ class _Pass(NamedTuple):
         known = tuple(ref for ref in refs if ref is not None)
         return known if len(known) == len(refs) else None
 
-    def _is_there(self, ref: Ref, made: Mapping[int, Step]) -> bool:
+    def _is_there(self, ref: Ref, steps: Mapping[int, Step]) -> bool:
         """Whether a tensor is the layer's, or of a step that this pass could add."""
         first = self.position(self.new[0]) if self.new else None
-        return first is None or ref.step < first or ref.step in made
+        return first is None or ref.step < first or ref.step in steps
 
     def _op(self, at: int, op: Op) -> Op | None:
         """An op of the changed body as this pass has it."""

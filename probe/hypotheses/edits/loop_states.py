@@ -53,13 +53,13 @@ def reset_within(case: Case) -> Iterator[Change]:
                 if len(at) > 1:
                     when = f"after every {size} passes" if size > 1 else "at every pass"
                 for states, words in _groups(loop):
-                    made = [
+                    resets = [
                         _taken_at(member, {index: _start(member, index) for index in states}, pass_)
                         for member in group
                         for pass_ in at
                     ]
                     what = f"{words} is reset {when} of the loop"
-                    yield from _together(loop, made, what)
+                    yield from _together(loop, resets, what)
 
 
 def _with_states(case: Case) -> Iterator[list[Loop]]:
@@ -101,19 +101,19 @@ def _started(group: Sequence[Loop]) -> Iterator[Change]:
         for number in (0.0, 1.0):
             begun = dict.fromkeys(states, number)
             if any((_begun_with(member, k) != number).any() for member in group for k in states):
-                made = [_taken_at(member, begun, member.numbers[0]) for member in group]
-                yield from _together(loop, made, f"{words} begins with {number:g}")
-                first = made[:1] if len(group) > 1 else []
+                starts = [_taken_at(member, begun, member.numbers[0]) for member in group]
+                yield from _together(loop, starts, f"{words} begins with {number:g}")
+                first = starts[:1] if len(group) > 1 else []
                 yield from _together(loop, first, f"{words} begins with {number:g} in the first")
     for index in _states(loop):
         yield from _of_tensors(group, index)
-        made = [_one_pass_more(member, index) for member in group]
+        starts = [_one_pass_more(member, index) for member in group]
         what = f"{_name(loop, index)} begins with 0 one pass before the layer's first"
-        yield from _together(loop, made, what)
+        yield from _together(loop, starts, what)
     for first_state, second in combinations(_states(loop), 2):
-        made = [_exchanged(member, first_state, second) for member in group]
+        starts = [_exchanged(member, first_state, second) for member in group]
         names = f"{_name(loop, first_state)} and {_name(loop, second)}"
-        yield from _together(loop, made, f"what {names} begin with is exchanged")
+        yield from _together(loop, starts, f"what {names} begin with is exchanged")
 
 
 def _of_tensors(group: Sequence[Loop], index: int) -> Iterator[Change]:
@@ -121,12 +121,12 @@ def _of_tensors(group: Sequence[Loop], index: int) -> Iterator[Change]:
     loop = group[0]
     for tensor in _of_first_pass(loop, index):
         name = tensor_name(body_of(loop.case, loop), tensor)
-        made = [
+        starts = [
             _taken_at(member, {index: _in_first(member, tensor)}, member.numbers[0])
             for member in group
         ]
         what = f"{_name(loop, index)}, which the next pass takes, begins with {name}"
-        yield from _together(loop, made, f"{what} of the first pass")
+        yield from _together(loop, starts, f"{what} of the first pass")
         given = [Ref(member.start + member.carried()[index]) for member in group]
         after = [
             taking(member.case, ref, _in_first(member, tensor), "")
@@ -168,10 +168,10 @@ def _taken_at(loop: Loop, begun: Mapping[int, _Start], number: int) -> Change | 
     return Change("", "", {**taken, **new}, of=min(taken)) if taken else None
 
 
-def _together(loop: Loop, made: Sequence[Change | None], what: str) -> Iterator[Change]:
+def _together(loop: Loop, changes: Sequence[Change | None], what: str) -> Iterator[Change]:
     """The changes as one; none where one of them is not possible."""
-    known = [change for change in made if change is not None]
-    if known and len(known) == len(made):
+    known = [change for change in changes if change is not None]
+    if known and len(known) == len(changes):
         together = all_of(known, loop.case.steps)
         if together is not None:
             yield replace(together, what=what, where="", members=())

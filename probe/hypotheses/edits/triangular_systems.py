@@ -44,12 +44,12 @@ def solved_at_once(op: Gathered, inputs: Sequence[np.ndarray], output: np.ndarra
     for matrix, upper, unit in product((0, 1), (False, True), (False, True)):
         if len(inputs) != 2:
             break
-        made = _Solved(op.body, op.call, matrix, upper, unit)
+        solved = _Solved(op.body, op.call, matrix, upper, unit)
         try:
-            again = made.run(*inputs)[0]
+            again = solved.run(*inputs)[0]
         except (np.linalg.LinAlgError, ValueError) as error:
             refused(error)
             continue
         if again.shape == output.shape and np.allclose(again, output, rtol=1e-9, atol=1e-12):
-            return made
+            return solved
     return op

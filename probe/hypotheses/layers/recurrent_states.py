@@ -233,8 +233,8 @@ def _chunks(case: Case) -> list[int]:
         wrong = np.flatnonzero(np.moveaxis(apart, axis, 0).reshape(size, -1).any(axis=1))
         if size in lengths and len(wrong):
             found += [int(wrong[0]), int(size - 1 - wrong[-1])]
-    told = found or range(2, min(max(lengths, default=0), _SHORT))
-    return [size for size in dict.fromkeys(told) if size > 1]
+    intervals = found or range(2, min(max(lengths, default=0), _SHORT))
+    return [size for size in dict.fromkeys(intervals) if size > 1]
 
 
 _DIFFERS, _SHORT = 1e-3, 16

@@ -70,9 +70,11 @@ def half_states(case: Case) -> Iterator[Change]:
     given = case.steps[last].sources(last)
     states = [ref for ref in dict.fromkeys(given) if ref.step >= 0]
     for name in _FORMATS:
-        made = [inserted(case, ref, _narrow(name, ref), _words(case, ref, name)) for ref in states]
-        sizes = range(len(made), 0, -1) if len(made) <= _FEW else (len(made), 1)
-        for some in chain.from_iterable(combinations(made, size) for size in sizes):
+        changes = [
+            inserted(case, ref, _narrow(name, ref), _words(case, ref, name)) for ref in states
+        ]
+        sizes = range(len(changes), 0, -1) if len(changes) <= _FEW else (len(changes), 1)
+        for some in chain.from_iterable(combinations(changes, size) for size in sizes):
             yield from filter(None, [all_of(some, case.steps)])
         for place, ref in enumerate(given):
             if given.count(ref) > 1 or len(users_of(case).get(ref, ())) > 1:

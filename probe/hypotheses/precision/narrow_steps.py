@@ -72,20 +72,20 @@ def _calls(case: Case, floats: Iterable[int]) -> Iterator[tuple[list[int], str]]
 
 def _computed_in(case: Case, some: list[int], name: str, what: str) -> Change:
     """Steps that round what they take and what they give."""
-    made = {Ref(at) for at in some}
+    results = {Ref(at) for at in some}
     taken = [ref for at in some for ref in case.steps[at].sources(at)]
     floats = [
         ref
         for ref in dict.fromkeys(taken)
-        if np.asarray(ref.of(case.inputs, case.values)).dtype.kind == "f" and ref not in made
+        if np.asarray(ref.of(case.inputs, case.values)).dtype.kind == "f" and ref not in results
     ]
     free = len(case.steps)
-    narrow = {ref: Ref(free + k) for k, ref in enumerate((*floats, *made))}
+    narrow = {ref: Ref(free + k) for k, ref in enumerate((*floats, *results))}
     steps = {place.step: Step(StoredAs(name), (ref,)) for ref, place in narrow.items()}
-    users = {at for ref in made for at in users_of(case).get(ref, ())}
+    users = {at for ref in results for at in users_of(case).get(ref, ())}
     for at in sorted({*some, *users}):
         step = case.steps[at]
-        inside = narrow if at in some else {ref: narrow[ref] for ref in made}
+        inside = narrow if at in some else {ref: narrow[ref] for ref in results}
         sources = tuple(inside.get(ref, ref) for ref in step.sources(at))
         steps[at] = replace(step, inputs=sources) if sources else step
     last = narrow.get(Ref(len(case.steps) - 1))

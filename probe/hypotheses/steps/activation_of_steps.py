@@ -52,14 +52,14 @@ def _instead(case: Case, chain: _Chain, last: int) -> Iterator[Change]:
         new = len(case.steps) + len(moved)
         moved[new] = Step(case.steps[at].op, (x,))
         x = Ref(new)
-    made = tensor_name(case, Ref(last))
+    own = tensor_name(case, Ref(last))
     ends = {type(case.steps[at].op) for at in chain.ends} - {ops.HardSigmoid}
     for name, op in COMMON:
         if type(op) in ends:
             continue  # the other steps are left out
         if isinstance(op, ops.Softmax | ops.LogSoftmax) and _is_single(case, last, op.axis):
             continue  # 1 everywhere
-        what = f"{name} of {tensor_name(case, chain.first)} instead of {made}"
+        what = f"{name} of {tensor_name(case, chain.first)} instead of {own}"
         key = ("instead", chain.length, name)
         yield Change(what, "", {**moved, last: Step(op, (x,))}, key=key, of=last)
 

@@ -90,9 +90,9 @@ def _others(case: Case) -> Iterator[Change]:
     numbers = [x for x in numbers_of(case) if x.value]
     for family in _FAMILIES:
         for own, other in permutations(family, 2):
-            for made in _exchanged(numbers, own, other):
+            for exchanged in _exchanged(numbers, own, other):
                 what = f"the factors are those of {other.name}, not of {own.name}"
-                yield with_numbers(case, made, what)
+                yield with_numbers(case, exchanged, what)
 
 
 def _exchanged(
@@ -107,9 +107,9 @@ def _exchanged(
             if not _stand_among(numbers, have, scale):
                 continue
             for kept in (count for count in all_digits if count >= digits):
-                made = _matched(numbers, have, np.round(other.factors * scale, kept), scale)
-                if made is not None:
-                    yield made | _offset(numbers, own, other)
+                exchanged = _matched(numbers, have, np.round(other.factors * scale, kept), scale)
+                if exchanged is not None:
+                    yield exchanged | _offset(numbers, own, other)
             return
 
 
@@ -128,13 +128,13 @@ def _matched(
     numbers: Sequence[HeldNumber], have: np.ndarray, take: np.ndarray, scale: float
 ) -> dict[HeldNumber, float] | None:
     """Which numbers become which; None where one must that is not written."""
-    made: dict[HeldNumber, float] = {}
+    exchanged: dict[HeldNumber, float] = {}
     for old, new in zip(have.tolist(), take.tolist(), strict=True):
         found = _equal(numbers, old) if old != new else []
         if old != new and not found:
             return None
-        made |= {x: np.copysign(new, x.value) for x in found}
-    return made or None
+        exchanged |= {x: np.copysign(new, x.value) for x in found}
+    return exchanged or None
 
 
 _LEAST = 10

@@ -106,13 +106,13 @@ def _others(case: Case, position: int, ref: Ref, ends: _Ends) -> Iterator[Change
     x = np.asarray(ref.of(case.inputs, case.values))
     shifted = x.shape[ends.axis] == own.shape[ends.axis]
     how = f"shifted by {ends.before - ends.after}" if shifted else "padded"
-    made = f"{tensor_name(case, Ref(position))} is {tensor_name(case, ref)} {how}"
+    operation = f"{tensor_name(case, Ref(position))} is {tensor_name(case, ref)} {how}"
     for mode, words in _MODES.items():
         if mode != "constant" and max(ends.before, ends.after) >= x.shape[ends.axis]:
             continue
         pad, cut = ops.Pad(pads, mode), ops.Slice(starts, stops)
         if np.array_equal(cut.run(*pad.run(x))[0], own):
             continue
-        what = f"{made} along axis {ends.axis} with {words}"
+        what = f"{operation} along axis {ends.axis} with {words}"
         steps = {new: Step(pad, (ref,)), position: Step(cut, (Ref(new),))}
         yield Change(what, "", steps, key=("ends", mode, how), of=position)

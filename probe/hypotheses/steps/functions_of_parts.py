@@ -99,17 +99,19 @@ class _InParts(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         x, *rest = (np.split(x, self.parts, -1) for x in inputs)
-        made = [self._of(k).run(x[k], *(other[k] for other in rest))[0] for k in range(self.parts)]
-        return (np.concatenate(made, -1),)
+        results = [
+            self._of(k).run(x[k], *(other[k] for other in rest))[0] for k in range(self.parts)
+        ]
+        return (np.concatenate(results, -1),)
 
     def _of(self, number: int) -> Any:
         """The op with its own part of each parameter."""
-        held = {part.name: getattr(self.op, part.name) for part in fields(self.op)}
+        attributes = {part.name: getattr(self.op, part.name) for part in fields(self.op)}
         return replace(
             self.op,
             **{
                 name: Weight(value.name, None, np.split(value.value, self.parts, -1)[number])
-                for name, value in held.items()
+                for name, value in attributes.items()
                 if isinstance(value, Weight)
             },
         )

@@ -46,13 +46,13 @@ def _fewer_bits(case: Case) -> Iterator[Change]:
     for bits, some in shifts.items():
         behind = [at for at in _behind(case, [at for at, _ in some]) if at not in constant]
         for fewer in range(max(0, bits)):
-            held = {by.step: Step(ops.Constant(np.asarray(fewer)), ()) for _, by in some}
+            constants = {by.step: Step(ops.Constant(np.asarray(fewer)), ()) for _, by in some}
             for at in reversed(behind[:_BEHIND]):
                 made_up = partial(np.multiply, 1 << bits - fewer)
                 change = next(mapped(case, Ref(at), Map("multiplied", made_up, False)))
                 what = f"{fewer} bits are kept behind the point, not {bits}, as far as "
                 what += tensor_name(case, Ref(at))
-                steps = {**change.steps, **held}
+                steps = {**change.steps, **constants}
                 part = ("kept bits", bits)
                 yield replace(change, what=what, where="", steps=steps, key=what, part=part)
 

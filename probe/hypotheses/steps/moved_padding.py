@@ -53,13 +53,13 @@ def _before(case: Case) -> Iterator[Change]:
             source = main
             if isinstance(case.steps[at].op, _CARRYING):
                 continue
-            steps, made = _again(case, [ops.Pad(pads), *passed], source)
+            steps, result = _again(case, [ops.Pad(pads), *passed], source)
             if isinstance(op, ops.Conv):
                 bare = replace(op, pads=tuple((0, 0) for _ in op.pads))
-                yield _named(case, passed, steps | {position: Step(bare, (made, *rest))})
+                yield _named(case, passed, steps | {position: Step(bare, (result, *rest))})
             else:
-                out = made if position == len(case.steps) - 1 else None
-                steps |= _taking(case, Ref(position), made)
+                out = result if position == len(case.steps) - 1 else None
+                steps |= _taking(case, Ref(position), result)
                 yield replace(_named(case, passed, steps), out=out)
 
 
@@ -78,11 +78,11 @@ def _behind(case: Case) -> Iterator[Change]:
             pads = _pushed(case, at, pads)
             passed.append(at)
             if pads is not None and not isinstance(case.steps[at].op, _CARRYING):
-                steps, made = _again(case, [*passed, ops.Pad(pads)], source)
+                steps, result = _again(case, [*passed, ops.Pad(pads)], source)
                 what = f"padded with zeros after {step_name(case, at)}, not before "
                 what += _first_of(case, passed)
-                out = made if at == len(case.steps) - 1 else None
-                steps |= _taking(case, Ref(at), made)
+                out = result if at == len(case.steps) - 1 else None
+                steps |= _taking(case, Ref(at), result)
                 yield Change(what, "", steps, out, of=position)
 
 
@@ -147,11 +147,11 @@ def _fits(case: Case, position: int, pads: _Pads) -> bool:
     return not weights_of((step,))
 
 
-def _again(case: Case, made: Sequence[int | Op], source: Ref) -> tuple[dict[int, Step], Ref]:
+def _again(case: Case, parts: Sequence[int | Op], source: Ref) -> tuple[dict[int, Step], Ref]:
     """New steps, as those at some positions or of an op of their own, one after the other; and what
     they give."""
     steps: dict[int, Step] = {}
-    for new, what in enumerate(made, len(case.steps)):
+    for new, what in enumerate(parts, len(case.steps)):
         if isinstance(what, int):
             main, step = _main(case, what), case.steps[what]
             taken = tuple(source if ref == main else ref for ref in step.sources(what))
@@ -162,8 +162,8 @@ def _again(case: Case, made: Sequence[int | Op], source: Ref) -> tuple[dict[int,
     return steps, source
 
 
-def _taking(case: Case, ref: Ref, made: Ref) -> dict[int, Step]:
-    return {user: taking_instead(case, user, ref, made) for user in users_of(case).get(ref, ())}
+def _taking(case: Case, ref: Ref, result: Ref) -> dict[int, Step]:
+    return {user: taking_instead(case, user, ref, result) for user in users_of(case).get(ref, ())}
 
 
 def _named(case: Case, passed: Sequence[int], steps: dict[int, Step]) -> Change:

@@ -167,8 +167,10 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
             for ref, number in numbers.items():
                 own = case.steps[ref.step]
                 late = ref.step in constant and len(own.sources(ref.step)) > 0
-                held = ops.Constant(np.asarray(ref.of(case.inputs, case.values)))
-                steps[number.step] = Step(held, ()) if late else Step(own.op, own.sources(ref.step))
+                value = ops.Constant(np.asarray(ref.of(case.inputs, case.values)))
+                steps[number.step] = (
+                    Step(value, ()) if late else Step(own.op, own.sources(ref.step))
+                )
             moved, new = [numbers.get(ref, ref) for ref in sources], new + len(numbers)
             for user, ref in some:
                 given = (*moved[:index], ref, *moved[index + 1 :])
@@ -302,8 +304,8 @@ def _fits(case: Case, position: int, ref: Ref) -> bool:
 def _weighted(case: Case, position: int) -> bool:
     """Whether a step has a weight, as its own or as what it takes."""
     step = case.steps[position]
-    held = (ref.step >= 0 and case.steps[ref.step].op for ref in step.sources(position))
-    return bool(weights_of((step,))) or any(isinstance(op, ops.Parameter) for op in held)
+    sources = (ref.step >= 0 and case.steps[ref.step].op for ref in step.sources(position))
+    return bool(weights_of((step,))) or any(isinstance(op, ops.Parameter) for op in sources)
 
 
 _NORMS_AND_ACTIVATIONS = (

@@ -78,8 +78,8 @@ def _taken(case: Case, place: _Place, op: Op) -> Iterator[Change]:
     users = users_of(case).get(place.ref, ())
     for user in users if 1 < len(users) <= _MOST else ():
         steps = {new.step: made, user: taking_instead(case, user, place.ref, new)}
-        told = f"{what} where {step_name(case, user)} takes it"
-        yield Change(told, "", steps, of=user)
+        words = f"{what} where {step_name(case, user)} takes it"
+        yield Change(words, "", steps, of=user)
 
 
 def _words(case: Case, place: _Place, op: Op) -> str:

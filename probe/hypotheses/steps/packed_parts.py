@@ -212,11 +212,11 @@ def _reordered(
                     stops=(*op.stops[:axis], start + size, *op.stops[axis + 1 :]),
                 )
                 steps[position] = Step(new, case.steps[position].sources(position))
-    told = ", ".join(map(str, order))
+    numbers = ", ".join(map(str, order))
     name, count = tensor_name(case, source), len(parts)
     what = f"of the {count} parts of {name} those are taken that are "
     if once_each:
         what = f"{name} is split as if its {count} parts stood in the order "
-    what += f"{told} (counted from 0)"
+    what += f"{numbers} (counted from 0)"
     of_parameter = isinstance(_held(case, source), str)
     return Change(what, "", steps, key=("parts", tuple(order), of_parameter))

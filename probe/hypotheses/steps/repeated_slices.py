@@ -46,10 +46,10 @@ def _repeated_otherwise(case: Case) -> Iterator[Change]:
         )
 
 
-def _repetition(case: Case, made: Ref) -> tuple[int, int, int, bool] | None:
+def _repetition(case: Case, result: Ref) -> tuple[int, int, int, bool] | None:
     """The axis along which a tensor holds each slice of another several times, how many these are,
     how often it holds each, and whether one behind the other."""
-    after, ref, chain = shape_of(case, made), made, list[int]()
+    after, ref, chain = shape_of(case, result), result, list[int]()
     while len(chain) < _BACK and ref.step >= 0:
         if not isinstance(case.steps[ref.step].op, (*_REPEATING, ops.Expand)):
             return None

@@ -38,13 +38,13 @@ def _read_otherwise(case: Case) -> Iterator[Change]:
             turned = tuple(after[axis] for axis in perm)
             back = tuple(sorted(range(len(perm)), key=perm.__getitem__))
             what = f"{name} is read as {turned} and transposed to {after}, not read as {after}"
-            made: tuple[Op, Op] = ops.Reshape(turned), ops.Transpose(back)
-            yield _instead(case, position, made, what, ("read", perm, len(before)))
+            pair: tuple[Op, Op] = ops.Reshape(turned), ops.Transpose(back)
+            yield _instead(case, position, pair, what, ("read", perm, len(before)))
         for perm in _orders(before, kept):
             turned = tuple(before[axis] for axis in perm)
             what = f"{name} is transposed to {turned} before it is read as {after}"
-            made = ops.Transpose(perm), op
-            yield _instead(case, position, made, what, ("joined", perm, len(after)))
+            pair = ops.Transpose(perm), op
+            yield _instead(case, position, pair, what, ("joined", perm, len(after)))
 
 
 def _orders(shape: Sequence[int], kept: bool) -> Iterator[tuple[int, ...]]:
@@ -62,10 +62,10 @@ def _moved(order: Sequence[int], wide: Sequence[int]) -> int:
 
 
 def _instead(
-    case: Case, position: int, made: tuple[Op, Op], what: str, key: tuple[object, ...]
+    case: Case, position: int, pair: tuple[Op, Op], what: str, key: tuple[object, ...]
 ) -> Change:
     """Two ops in place of a reshape."""
     (source,) = case.steps[position].sources(position)
     first = len(case.steps)
-    steps = {first: Step(made[0], (source,)), position: Step(made[1], (Ref(first),))}
+    steps = {first: Step(pair[0], (source,)), position: Step(pair[1], (Ref(first),))}
     return Change(what, "", steps, key=("reshape", *key), of=position)

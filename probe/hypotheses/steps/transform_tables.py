@@ -71,10 +71,10 @@ def _lifters(x: np.ndarray) -> _Ways:
         return
     n = np.arange(x.size)
     for length in _LIFTERS:
-        made = {k: 1 + length / 2 * np.sin(np.pi * (n + k) / length) for k in (0, 1)}
+        lifters = {k: 1 + length / 2 * np.sin(np.pi * (n + k) / length) for k in (0, 1)}
         for first, other in ((0, 1), (1, 0)):
-            if _is_near(x.ravel(), made[first]):
-                yield f"made of coefficients that are counted from {other}", made[other]
+            if _is_near(x.ravel(), lifters[first]):
+                yield f"made of coefficients that are counted from {other}", lifters[other]
 
 
 # Mel filters.
@@ -102,10 +102,12 @@ class _Bank(NamedTuple):
         else:
             edges = hertz
         low, middle, high = (edges[k : k + bands, None][which] for k in range(3))
-        made = np.maximum(0, np.minimum((at - low) / (middle - low), (high - at) / (high - middle)))
+        heights = np.maximum(
+            0, np.minimum((at - low) / (middle - low), (high - at) / (high - middle))
+        )
         if self.of_area:
-            made = made * (2 / (hertz[2:] - hertz[:-2]))[:, None][which]
-        return np.asarray(made)
+            heights = heights * (2 / (hertz[2:] - hertz[:-2]))[:, None][which]
+        return np.asarray(heights)
 
 
 def _to_pitch(hertz: np.ndarray, scale: str) -> np.ndarray:
@@ -145,23 +147,23 @@ def _banks(x: np.ndarray) -> _Ways:
     }
     for scale, in_pitch, of_area in product(_SCALES, (False, True), (False, True)):
         other = found._replace(scale=scale, in_pitch=in_pitch, of_area=of_area)
-        others[_told(other, found)] = other
+        others[_differing(other, found)] = other
     for words, bank in others.items():
-        made = bank.rows(bins, bands)
-        yield f"made {words}", made if rows is x else made.T
+        filters = bank.rows(bins, bands)
+        yield f"made {words}", filters if rows is x else filters.T
 
 
-def _told(bank: _Bank, own: _Bank) -> str:
+def _differing(bank: _Bank, own: _Bank) -> str:
     """What of a bank is not as that of the layer, in words."""
     size, lines = ("height", "area"), ("frequency", "pitch")
-    told = []
+    words = []
     if bank.scale != own.scale:
-        told.append(f"on {bank.scale} scale of pitch, not {own.scale}")
+        words.append(f"on {bank.scale} scale of pitch, not {own.scale}")
     if bank.of_area != own.of_area:
-        told.append(f"with triangles of {size[bank.of_area]} 1, not of {size[own.of_area]} 1")
+        words.append(f"with triangles of {size[bank.of_area]} 1, not of {size[own.of_area]} 1")
     if bank.in_pitch != own.in_pitch:
-        told.append(f"with lines over {lines[bank.in_pitch]}, not over {lines[own.in_pitch]}")
-    return ", and ".join(told)
+        words.append(f"with lines over {lines[bank.in_pitch]}, not over {lines[own.in_pitch]}")
+    return ", and ".join(words)
 
 
 _SCALES = ("Slaney's", "HTK's", "a linear")
@@ -175,8 +177,8 @@ def _made_by(rows: np.ndarray) -> _Bank | None:
         for high in dict.fromkeys((rate / 2, *(h for h in _HIGHEST if h < rate / 2))):
             for scale, in_pitch in product(_SCALES[:2], (False, True)):
                 bank = _Bank(rate, low, high, scale, in_pitch)
-                made = bank.rows(bins, bands, middle)
-                if not _is_near(rows[middle] * made.max(), made * rows[middle].max()):
+                filters = bank.rows(bins, bands, middle)
+                if not _is_near(rows[middle] * filters.max(), filters * rows[middle].max()):
                     continue
                 for whole in (bank, bank._replace(of_area=True)):
                     if _is_near(rows, whole.rows(bins, bands)):
@@ -214,15 +216,15 @@ def _cosines(kept: int, size: int, first: int, factor: str, kind: str = "2") -> 
     }[kind]
     if factor != "orthonormal":
         return np.asarray(float(factor) * np.cos(angles))
-    made = np.asarray(np.sqrt(2 / size) * np.cos(angles))
-    halved = np.broadcast_to({"2": k == 0, "3": n == 0}.get(kind, False), made.shape)
-    return np.where(halved, made * np.sqrt(0.5), made)
+    cosines = np.asarray(np.sqrt(2 / size) * np.cos(angles))
+    halved = np.broadcast_to({"2": k == 0, "3": n == 0}.get(kind, False), cosines.shape)
+    return np.where(halved, cosines * np.sqrt(0.5), cosines)
 
 
 def _other_cosines(kept: int, size: int, first: int, factor: str) -> _Ways:
     for kind in ("3", "4", "1", "without the half step"):
-        told = f"a cosine transform of type {kind}" if len(kind) == 1 else f"cosines {kind}"
-        yield f"as {told}, not of type 2", _cosines(kept, size, first, factor, kind)
+        name = f"a cosine transform of type {kind}" if len(kind) == 1 else f"cosines {kind}"
+        yield f"as {name}, not of type 2", _cosines(kept, size, first, factor, kind)
     for other in _FACTORS:
         words = {"orthonormal": "by the factors of an orthonormal transform"}.get(
             other, f"by {other}"
