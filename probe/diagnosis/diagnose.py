@@ -59,6 +59,12 @@ _NEARLY = 0.99
 weights that do, of which nothing is known but that they are others."""
 
 
+_CLEAR, _AS_CLEAR = 0.05, 3.0
+"""The share of the difference that a mistake may leave for no other to be looked for, and how many
+times as much as another one it may leave beside that: where a rounding may jump by a level, the
+allowance is wide, and many changes lie within it."""
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """The findings, best first, and what else is to be said."""
@@ -270,15 +276,28 @@ def _searched(search: MistakeSearch, party: str) -> tuple[list[Scored], list[Sco
     scored = try_common(search)
     found = confirmed([candidate for candidate in scored if candidate.exact], search)
     case, differing = search.whole.case, search.differing
-    if determined(found, differing) or not case.comparable:
+    if not case.comparable or any(map(_is_clear, determined(found, differing))):
         return scored, found
     last = try_last(search)
     exact = list(filter(search.settles, last))
+    if determined(found, differing):
+        return scored, _clearest([*found, *exact])
     exact = exact or confirmed(second_mistakes(scored, search, not last), search)
     # weights that are unlike the layer's say less than a mistake that leaves next to nothing
     partly = partial_findings(case, determined(scored, differing), party, search)
     near = [finding for finding in partly if finding.explained > _NEARLY]
     return scored, [*found, *(exact or ([] if near else last))]
+
+
+def _is_clear(scored: Scored) -> bool:
+    """Whether a mistake explains a difference nearly, and not only within a wide allowance."""
+    return scored.share < _CLEAR
+
+
+def _clearest(exact: Sequence[Scored]) -> list[Scored]:
+    """Those that leave as little of the difference as any, or not much more."""
+    least = min(candidate.share for candidate in exact)
+    return [candidate for candidate in exact if candidate.share <= _AS_CLEAR * least]
 
 
 def _stopped(search: MistakeSearch, exact: Sequence[Scored]) -> Iterator[str]:

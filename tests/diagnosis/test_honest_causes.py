@@ -166,3 +166,29 @@ def test_samples_of_few_values_are_in_no_order():
     report = probe.check(model, "", x, expected=model.rows.weight[second].detach().numpy())
     assert report.verdict == "diverge"
     assert "different-input" not in [one.slug for one in report.findings]
+
+
+class QuantisedSum(torch.nn.Module):
+    """The sum of two branches at their scales, rounded, with its mean rounded again: a number at
+    the middle of two levels may fall on either, of which a mean of some is allowed many levels."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("scales", torch.tensor([0.05, 0.025, 0.1, 0.02]))
+
+    def forward(self, a, b):
+        a, b = (torch.round(x / s) * s for x, s in zip((a, b), self.scales[:2], strict=True))
+        mean = (torch.round((a + b) / self.scales[2]) * self.scales[2]).mean((2, 3))
+        return torch.round(mean / self.scales[3])
+
+
+def test_in_a_wide_allowance_what_leaves_least_is_named():
+    """That the scale of the sum is the first one, too, leaves nearly all that is allowed."""
+    a, b = (drawn(3, 6, 4, 4, seed=seed).astype(np.float32) for seed in (1, 2))
+    model, b = QuantisedSum().eval(), 4 * np.abs(b)
+    s = model.scales.numpy()
+    total = np.round(a / s[0]) * s[0] + np.round(b / s[1]) * s[0]
+    expected = np.round((np.round(total / s[2]) * s[2]).mean((2, 3)) / s[3])
+    report = probe.check(model, "", (a, b), expected=expected)
+    assert [finding.slug for finding in report.findings] == ["other-tensor"], report
+    assert report.findings[0].left < 0.1
