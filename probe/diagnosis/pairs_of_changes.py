@@ -13,6 +13,7 @@ import numpy as np
 from probe.diagnosis.scoring import Scored, View, score
 from probe.diagnosis.search import LookedAt, MistakeSearch
 from probe.hypotheses.edits.grouped_changes import all_of
+from probe.hypotheses.edits.rewriting import of_parameters
 from probe.ops.step import Step
 from probe.trial.case import Case, once
 from probe.trial.change import Change
@@ -49,10 +50,12 @@ def pairs_of_changes(scored: Sequence[Scored], search: MistakeSearch) -> list[Sc
         halves = _distinct(
             [*_named(scored, view.case, reading), *_late(search.looked_at, reading, listed)]
         )
-        flow = flow_of(reading)
+        flow, numbers = flow_of(reading), of_parameters(reading)
         for pair in _in_turn(halves, difference):
             if not search.budget.spend(CHANGE):
                 return []
+            if not numbers.isdisjoint({*pair[0].change.places} & {*pair[1].change.places}):
+                continue  # of a parameter that is another nothing is known but what it is
             change = all_of([half.change for half in pair], reading.steps)
             tried = None if change is None else flow.tried(change)
             if change is not None and tried is not None and tried.near:
@@ -74,12 +77,12 @@ def _in_turn(halves: Sequence[_Half], difference: np.ndarray) -> Iterator[tuple[
         np.argsort(-(units @ (difference - effects[first])), kind="stable")[:_SECONDS]
         for first in firsts
     ]
-    made = set[frozenset[int]]()
+    seen = set[frozenset[int]]()
     for turn in zip(*seconds, strict=True):
         for first, second in zip(firsts, turn, strict=True):
             pair = frozenset((int(first), int(second)))
-            if len(pair) == 2 and pair not in made:
-                made.add(pair)
+            if len(pair) == 2 and pair not in seen:
+                seen.add(pair)
                 yield halves[first], halves[second]
 
 
