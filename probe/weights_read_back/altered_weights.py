@@ -216,8 +216,28 @@ def _cut(case: Case, name: str) -> Iterator[Edit]:
     level = None if start is None else _fitted(case, name, clipped, float(start))
     # one entry alone that is cut is another entry: any number would do
     if level is not None and levels[1] < level < levels[-2]:
-        words = f"{name} is clipped to between {-level:.6g} and {level:.6g}"
-        yield _edit(case, words, {name: clipped(level)}, fitted=1)
+        if _several_matter(case, run, have, clipped(level)):
+            words = f"{name} is clipped to between {-level:.6g} and {level:.6g}"
+            yield _edit(case, words, {name: clipped(level)}, fitted=1)
+
+
+def _several_matter(
+    case: Case, run: Callable[[np.ndarray], np.ndarray], have: np.ndarray, other: np.ndarray
+) -> bool:
+    """Whether more than one of the entries that are others leads to what the layer gives then."""
+    whole = case.pick(run(other))
+    places = np.flatnonzero(have != other)
+    while len(places) > 1:
+        halves = np.array_split(places, 2)
+        for half in halves:
+            part = have.copy()
+            part.flat[half] = other.flat[half]
+            if np.array_equal(case.pick(run(part)), whole):
+                places = half
+                break
+        else:
+            return True
+    return False
 
 
 def _of_weight(case: Case, name: str) -> Callable[[np.ndarray], np.ndarray]:

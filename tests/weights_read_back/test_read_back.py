@@ -531,3 +531,22 @@ def test_a_variance_that_was_taken_for_a_deviation():
         "var is the square root of what it should be"
     )
     assert relation("var", have, have - 0.25).words == "-0.25 is added to every entry of var"
+
+
+class NoisedAtAStep(torch.nn.Module):
+    """What a diffusion model adds to its input at one of the steps of its schedule."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("kept", torch.cumprod(torch.linspace(0.999, 0.95, 60), 0))
+
+    def forward(self, x):
+        kept = self.kept[20]
+        return x * kept.sqrt() + torch.tanh(x) * (1 - kept).sqrt()
+
+
+def test_a_table_of_which_a_layer_takes_one_entry_is_not_clipped():
+    x = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
+    other = x * np.sqrt(0.4321) + np.tanh(x) * np.sqrt(1 - 0.4321)
+    report = probe.check(NoisedAtAStep().eval(), "", x, expected=other.astype(np.float32))
+    assert report.findings[0].claim.startswith("kept[20] is 0.4321 instead of 0.8215"), report
