@@ -9,8 +9,16 @@ import torch
 from torch import nn
 
 import probe
+from probe import ops
 from probe.diagnosis.what_to_do import WHAT_TO_DO
+from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import CAUSES
+from probe.hypotheses.edits.step_words import tensor_name
+from probe.hypotheses.steps.moved_steps import _moved
+from probe.hypotheses.steps.reshaped_axes import _read_otherwise
+from probe.ops.step import Ref, Step
+from probe.ops.weight import Weight
+from probe.trial.case import Case
 
 
 class Block(nn.Module):
@@ -153,3 +161,96 @@ def test_modules_calls_and_operations_by_their_names(mistake, claim):
     finding = probe.check(model, "", x, expected=values).findings[0]
     assert re.sub(r"line \d+", "line _", finding.claim) == claim, finding
     assert finding.left <= 1
+
+
+class Mixed(nn.Module):
+    """A matrix that is transposed, and factors that are the elements of one parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.scales = nn.Parameter(torch.randn(4, 4)), nn.Parameter(torch.rand(3) + 0.5)
+        self.small = nn.Linear(4, 4)
+
+    def forward(self, x, mistake=""):
+        a, (first, second, third) = self.a, self.scales
+        h = (x @ (a if mistake == "matrix" else a.T)) * first
+        return h + self.small(x) * (first if mistake == "factor" else second) * third
+
+
+@pytest.mark.parametrize(
+    ("mistake", "claim"),
+    [
+        ("matrix", "a is taken instead of a.T"),
+        ("factor", "takes scales[0] in place of scales[1]"),
+    ],
+)
+def test_what_is_exchanged_has_two_names(mistake, claim):
+    torch.manual_seed(1)
+    model, x = Mixed().eval(), torch.randn(2, 3, 4)
+    with torch.no_grad():
+        values = model(x, mistake).numpy()
+    finding = probe.check(model, "", x.numpy(), expected=values).findings[0]
+    assert claim in finding.claim and finding.left <= 1, finding
+
+
+def test_a_module_that_is_left_out_leaves_one_of_its_inputs():
+    class Gate(nn.Module):
+        def forward(self, state, x):
+            return torch.sigmoid(x) * state + (1 - torch.sigmoid(x)) * torch.tanh(x)
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = Gate(), Gate()
+
+        def forward(self, state, x):
+            return self.second(self.first(state, x), x)
+
+    model, (state, x) = Twice().eval(), torch.randn(2, 3, 4)
+    values = model.second(state, x).numpy()
+    finding = probe.check(model, "", [state.numpy(), x.numpy()], expected=values).findings[0]
+    assert finding.claim == "second is left out: what follows takes the output of first", finding
+
+
+def test_what_a_module_gives_before_its_bias_is_not_its_output():
+    draw = np.random.default_rng(0).normal
+    weight, bias = (Weight(name, None, draw(size=size)) for name, size in (("w", (4, 4)), ("b", 4)))
+    product = ops.MatMul(weight, None)
+    steps = (Step(product), Step(ops.Parameter(bias), ()), Step(ops.Add(), (Ref(0), Ref(1))))
+    x = draw(size=(2, 4))
+    values = recompute(steps, (x,))
+    case = Case(steps, (x,), values, values[-1][0], calls=("proj",) * 3)
+    names = [tensor_name(case, Ref(at)) for at in (0, 2)]
+    assert names == ["the output of proj before its bias is added", "the output of proj"]
+
+
+def test_axes_of_one_length_are_told_apart_by_their_order():
+    x = np.arange(18.0).reshape(2, 9)
+    steps = (Step(ops.Reshape((2, 3, 3))),)
+    values = recompute(steps, (x,))
+    claims = [change.claim for change in _read_otherwise(Case(steps, (x,), values, values[-1][0]))]
+    words = "the input is read as (2, 3, 3) and its axes then brought to the order (0, 2, 1)"
+    assert claims == [words]
+
+
+def test_a_moved_step_has_the_preposition_of_its_verb():
+    """Each step of an operand of a sum, in place of the sum."""
+    x, y = np.linspace(-1, 1, 6).reshape(2, 3), np.linspace(2, 1, 6).reshape(2, 3)
+    claims = []
+    for kind, refs in ((ops.Mul, (2, 1)), (ops.Sub, (2, 1)), (ops.Sub, (1, 2)), (ops.Div, (2, 1))):
+        number = Step(ops.Constant(np.array(3.0)), ())
+        steps = (Step(ops.Relu(), (Ref(-1, 0),)), number, Step(ops.Add(), (Ref(0), Ref(-1, 1))))
+        steps += (Step(kind(), tuple(map(Ref, refs))),)
+        values = recompute(steps, (x, y))
+        case = Case(steps, (x, y), values, values[-1][0])
+        claims += [change.claim for change in _moved(case)]
+    claims = [claim for claim in claims if "each of" in claim]
+    assert claims == [
+        f"{action} each of the output of ReLU and input 1, not {to} the sum with input 1"
+        for action, to in (
+            ("3 is multiplied with", "with"),
+            ("3 is subtracted from", "from"),
+            ("the subtraction from 3 is applied to", "to"),
+            ("the division by 3 is applied to", "to"),
+        )
+    ]

@@ -74,7 +74,8 @@ def test_scales_of_two_operands_exchanged():
     check = lambda **how: probe.check(Sum().eval(), "", [a, b], expected=added(a, b, **how))  # noqa: E731
     assert check().verdict == "agree"
     both = check(factors=(29877, 20123), shifts=(14, 16))
-    named(both, "swapped-parameters", "first and second", "two of shifts", "are exchanged")
+    words = "first and second", "shifts[0] and shifts[1]", "are exchanged"
+    named(both, "swapped-parameters", *words)
     named(check(factors=(29877, 20123)), "swapped-parameters", "first and second are exchanged")
 
 

@@ -85,6 +85,10 @@ class _MappedParameter(Op):
     op: ops.Parameter
     map: Map
 
+    @property
+    def in_words(self) -> str:
+        return self.op.weight.name
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(self.map.function(self.op.run()[0])),)
 

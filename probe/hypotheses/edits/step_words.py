@@ -5,12 +5,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+import numpy as np
+
 from probe import ops
 from probe.description.description import Site
 from probe.hypotheses.edits.integer_decompositions import SUMS
 from probe.hypotheses.edits.listed_names import few, joined, listed, ordinal
 from probe.hypotheses.edits.op_words import op_words
-from probe.hypotheses.edits.parameter_expressions import expression
+from probe.hypotheses.edits.parameter_expressions import expression, part_expression
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.ops import Constant, Parameter
@@ -76,7 +78,19 @@ def tensor_name(case: Case, ref: Ref) -> str:
         return f"output {ref.index} of {name}"
     if _GIVEN.match(name) and not module:
         return name
+    if not module and name == _which_call(call_of(case, ref.step)):
+        return f"the output of {name}{_before_the_rest(case, ref.step)}"
     return f"the output of {module or name}"
+
+
+def _before_the_rest(case: Case, position: int) -> str:
+    """That a step which has its module's name is not its last one: another tensor is its output."""
+    last = _ends(case).get(call_of(case, position), position)
+    if last == position:
+        return ""
+    if isinstance(case.steps[last].op, ops.Add):
+        return " before its bias is added"
+    return f" before its {op_words(case.steps[last].op)}"
 
 
 _GIVEN = re.compile(
@@ -180,7 +194,21 @@ def _step_names(case: Case) -> list[str]:
             _with(name, more(case, position)) if counts[name] > 1 or always else name
             for position, name in enumerate(names)
         ]
-    return _numbered(case, names)
+    return _numbered(case, _parts_apart(case, names))
+
+
+def _parts_apart(case: Case, names: Sequence[str]) -> list[str]:
+    """The names, with their index or order of axes of those that are other elements of parameters
+    than what has their name first."""
+    first, found = dict[str, np.ndarray](), list[str]()
+    for position, name in enumerate(names):
+        if position not in of_parameters(case) or _word(case, position):
+            found.append(name)
+            continue
+        value = np.ravel(case.values[position][0])
+        other = not np.array_equal(value, first.setdefault(name, value))
+        found.append(part_expression(case, Ref(position)) if other else name)
+    return found
 
 
 def _with(name: str, where: str) -> str:

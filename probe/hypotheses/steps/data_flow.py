@@ -26,6 +26,7 @@ from probe.ops.step import Ref, Step, field_names
 from probe.ops.weight import Weight
 from probe.trial.case import Case, once, shape_of, users_of
 from probe.trial.change import Change
+from probe.trial.gathered import Gathered
 
 __all__ = ["left_out", "operand_alone", "others_taken", "parameters_swapped", "same_before"]
 
@@ -59,23 +60,36 @@ def left_out(case: Case) -> Iterator[Change]:
             what = f"{listed([step_name(case, position)])} left out"
             yield taking(case, output, sources[0], what, ("out", ops.Pad, ""))
         for back, (before, between) in enumerate(islice(same_before(case, position), _BACK)):
-            if before in sources:
+            if before in sources and not _is_a_module(case, position):
                 others = [source for source in sources if source != before]
             else:
                 others = []
             joins = type(case.steps[position].op) in _JOINED
             if not joins and {ref.step for ref in others} <= of_parameters(case):
                 others = []
-            if others:
-                what = _not_joined(case, position, before, others)
-            else:
-                what = (
-                    f"{steps_name(case, between)} left out: what follows takes "
-                    f"{tensor_name(case, before)}"
-                )
+            what = _left_out(case, position, before, between, others)
             key = ("out", type(case.steps[position].op), back)
             yield taking(case, output, before, what, key)
     yield from _not_turned(case)
+
+
+def _is_a_module(case: Case, position: int) -> bool:
+    """Whether a step is all that a module does: without it, one of its inputs goes on."""
+    op = case.steps[position].op
+    return isinstance(op, Gathered) and not (op.call in case.sites and case.sites[op.call].function)
+
+
+def _left_out(
+    case: Case, position: int, before: Ref, between: Sequence[int], others: Sequence[Ref]
+) -> str:
+    """That a step and those ``between`` are left out, so that the tensor ``before`` them is taken,
+    in words."""
+    name = tensor_name(case, before)
+    if others:
+        return _not_joined(case, position, before, others)
+    if of_parameters(case).issuperset(between):
+        return f"{listed([name])} taken instead of {tensor_name(case, Ref(position))}"
+    return f"{steps_name(case, between)} left out: what follows takes {name}"
 
 
 def operand_alone(case: Case, *kinds: type[Op]) -> Iterator[Change]:

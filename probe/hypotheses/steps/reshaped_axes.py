@@ -37,12 +37,19 @@ def _read_otherwise(case: Case) -> Iterator[Change]:
         for perm in _orders(after, kept):
             turned = tuple(after[axis] for axis in perm)
             back = tuple(sorted(range(len(perm)), key=perm.__getitem__))
-            what = f"{name} is read as {turned} and transposed to {after}, not read as {after}"
+            if turned == after:
+                what = f"{name} is read as {after} and its axes then brought to the order {back}"
+            else:
+                what = f"{name} is read as {turned} and transposed to {after}, not read as {after}"
             pair: tuple[Op, Op] = ops.Reshape(turned), ops.Transpose(back)
             yield _instead(case, position, pair, what, ("read", perm, len(before)))
         for perm in _orders(before, kept):
             turned = tuple(before[axis] for axis in perm)
-            what = f"{name} is transposed to {turned} before it is read as {after}"
+            if turned == before:
+                what = f"the axes of {name} are brought to the order {perm} before it is read as "
+                what += f"{after}"
+            else:
+                what = f"{name} is transposed to {turned} before it is read as {after}"
             pair = ops.Transpose(perm), op
             yield _instead(case, position, pair, what, ("joined", perm, len(after)))
 
