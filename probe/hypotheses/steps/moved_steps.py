@@ -184,8 +184,9 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
                 steps[user] = taking_instead(case, user, Ref(position), main)
             names = [tensor_name(case, ref) for _, ref in some]
             each = "each of " if len(names) > 1 else ""
+            to = _PREPOSITIONS.get((type(step.op), index), "to")
             what = (
-                f"{_action(case, position, index)} to {each}{' and '.join(names)}, not to "
+                f"{_action(case, position, index)} {to} {each}{' and '.join(names)}, not {to} "
                 f"{tensor_name(case, main)}"
             )
             out = main if position == len(case.steps) - 1 else None
@@ -318,12 +319,30 @@ def _action(case: Case, position: int, index: int) -> str:
     """Applying a step, in words, with the verb."""
     step = case.steps[position]
     others = [ref for k, ref in enumerate(step.sources(position)) if k != index]
-    verbs: dict[type, str] = {ops.Add: "added", ops.Mul: "multiplied", ops.Div: "divided by"}
-    verbs |= {ops.Sub: "subtracted", Masked: "applied"}
+    names = [tensor_name(case, ref) for ref in others]
+    verbs: dict[type, str] = {ops.Add: "added", ops.Mul: "multiplied", Masked: "applied"}
+    if index == 0:
+        verbs[ops.Sub] = "subtracted"
     if others and type(step.op) in verbs:
-        names = [tensor_name(case, ref) for ref in others]
         return f"{listed(names)} {verbs[type(step.op)]}"
+    if len(others) == 1 and isinstance(step.op, ops.Div | ops.Sub):
+        how = _INVERSES[type(step.op), index]
+        return f"the {how} {names[0]} is applied"
     return f"{step_name(case, position)} is applied"
+
+
+_PREPOSITIONS: dict[tuple[type, int], str] = {
+    (ops.Mul, 0): "with",
+    (ops.Mul, 1): "with",
+    (ops.Sub, 0): "from",
+}
+"""What follows the verb of a step whose main input is at this place."""
+_INVERSES: dict[tuple[type, int], str] = {
+    (ops.Div, 0): "division by",
+    (ops.Div, 1): "division of",
+    (ops.Sub, 1): "subtraction from",
+}
+"""What a step does with another operand than the one at this place."""
 
 
 def _on_one(op: ops.Op) -> ops.Op:
