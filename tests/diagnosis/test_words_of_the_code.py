@@ -10,6 +10,7 @@ from torch import nn
 
 import probe
 from probe import ops
+from probe.description.description import Site
 from probe.diagnosis.what_to_do import WHAT_TO_DO
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import CAUSES
@@ -254,3 +255,19 @@ def test_a_moved_step_has_the_preposition_of_its_verb():
             ("the division by 3 is applied to", "to"),
         )
     ]
+
+
+def test_parts_of_a_call_are_its_outputs():
+    """Each a slice in another shape, of one call or of several."""
+    x = np.arange(12.0).reshape(2, 3, 2)
+    for calls in (("unbind",) * 4, ("unbind",) * 4 + ("unbind:1",) * 4):
+        steps: tuple[Step, ...] = ()
+        for number in range(len(calls) // 2):
+            part = ops.Slice((0, 0, number % 2), (2, 3, number % 2 + 1))
+            steps += (Step(part, (Ref(-1, 0),)), Step(ops.Reshape((2, 3))))
+        values = recompute(steps, (x,))
+        sites = {call: Site(call, "", 0, "Tensor.unbind") for call in calls}
+        case = Case(steps, (x,), values, values[-1][0], calls=calls, sites=sites)
+        names = [tensor_name(case, Ref(at)) for at in range(1, len(steps), 2)]
+        whole = ["unbind"] if len(calls) == 4 else ["the first unbind", "the second unbind"]
+        assert names == [f"output {part} of {name}" for name in whole for part in (0, 1)]

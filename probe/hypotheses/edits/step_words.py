@@ -245,6 +245,7 @@ def _numbered(case: Case, names: Sequence[str]) -> list[str]:
     that one call cuts a tensor into "output 1 of X"."""
     counts, seen, found = Counter(names), Counter[str](), list[str]()
     places = defaultdict[str, set[tuple[Ref, ...]]](set)
+    parts = _parts_of_calls(case, names)
     for position, name in enumerate(names):
         places[name].add(tuple(case.steps[position].sources(position)))
     for position, name in enumerate(names):
@@ -255,9 +256,44 @@ def _numbered(case: Case, names: Sequence[str]) -> list[str]:
         seen[name] += 1
         if len(places[name]) == 1 and isinstance(case.steps[position].op, ops.Slice):
             found.append(f"output {seen[name] - 1} of {name}")
+        elif position in parts:
+            found.append(parts[position])
         else:
             found.append(f"the {ordinal(seen[name])} {name.removeprefix('the ')}")
     return found
+
+
+def _parts_of_calls(case: Case, names: Sequence[str]) -> dict[int, str]:
+    """The steps of calls that do nothing but cut a tensor into parts, such as unbind, a part being
+    a slice in another shape: "output 1 of X", of several calls "output 1 of the second X"."""
+    calls = defaultdict[str, dict[str, list[int]]](dict)
+    for position, name in enumerate(names):
+        calls[name].setdefault(call_of(case, position), []).append(position)
+    found: dict[int, str] = {}
+    for name, groups in calls.items():
+        parts = [_parts_of_call(case, members) for members in groups.values()]
+        if "" in groups or not all(parts):
+            continue
+        for number, numbers in enumerate(parts, 1):
+            which = f"the {ordinal(number)} " if len(parts) > 1 else ""
+            whole = f"{which}{name.removeprefix('the ')}" if which else name
+            found |= {at: f"output {part} of {whole}" for at, part in numbers.items()}
+    return found
+
+
+def _parts_of_call(case: Case, positions: Sequence[int]) -> dict[int, int]:
+    """Which of several parts of one tensor each of a call's steps gives; empty of other calls."""
+    found: dict[int, int] = {}
+    whole = case.steps[positions[0]].sources(positions[0])
+    for position in positions:
+        op, sources = case.steps[position].op, case.steps[position].sources(position)
+        if isinstance(op, ops.Slice) and sources == whole:
+            found[position] = sum(isinstance(case.steps[at].op, ops.Slice) for at in found)
+        elif isinstance(op, Rearrangement) and len(sources) == 1 and sources[0].step in found:
+            found[position] = found[sources[0].step]
+        else:
+            return {}
+    return found if len({*found.values()}) > 1 else {}
 
 
 def _plain(case: Case, position: int, names: Sequence[str]) -> str:
