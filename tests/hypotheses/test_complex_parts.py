@@ -1,5 +1,7 @@
 """Spectra of which a port takes another part, and mistakes in what complex numbers go through."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,11 @@ from own_seed import RNG
 from torch import nn
 
 import probe
+from probe import ops
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.steps.complex_parts import _other_parts
+from probe.ops.step import Ref, Step
+from probe.trial.case import Case
 
 X = RNG.normal(size=(2, 3, 24)).astype(np.float32)
 WINDOW = torch.hann_window(8)
@@ -56,7 +63,7 @@ class Bands(nn.Module):
         (
             Mixed,
             {"part": lambda s: s.imag},
-            "the imaginary parts are taken instead of the real ones",
+            "the imaginary parts are taken instead of the real parts",
         ),
         (Mixed, {"part": lambda s: s.real + s.imag}, "the sums of both parts"),
         (Correlated, {"second": lambda s: s}, "negation is not applied"),
@@ -105,3 +112,43 @@ def test_a_signal_of_spectra(wrong, part, words):
     claims = [finding.claim for finding in report.findings if finding.left <= 1]
     assert report.verdict == "diverge" and not report.missing
     assert any(words in claim for claim in claims), claims
+
+
+class Waves(nn.Module):
+    """Cosines and sines of steps, and points of two coordinates: no complex numbers."""
+
+    def forward(self, x, mistake=""):
+        angles = x[:, 0] * torch.linspace(1, 3, 24)
+        waves = [torch.cos(angles), torch.sin(angles)]
+        left, right = x[:, 1].view(2, 12, 2).unbind(-1)
+        waves = waves[::-1] if mistake == "sines" else waves
+        left, right = (right, left) if mistake == "points" else (left, right)
+        size = left if mistake == "size" else (left.square() + right.square()).sqrt()
+        return torch.cat([*waves, 2 * left - right.exp(), size], -1)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ("sines", "the cosines and sines are exchanged in torch.cos and torch.sin"),
+        ("points", "the first and second elements of the last axis are exchanged"),
+        ("size", "output 0 of unbind in line"),
+    ],
+)
+def test_what_is_not_complex_has_no_imaginary_parts(mistake, words):
+    model, x = Waves(), torch.from_numpy(X)
+    wrong = model(x, mistake).numpy()
+    first = probe.check(model, "", X, expected=wrong).findings[0]
+    assert first.left <= 1 and words in first.claim, first
+
+
+def test_all_words_of_what_is_not_complex():
+    x = RNG.normal(size=(2, 3, 2))
+    parts = [ops.Slice((0, 0, part), (2, 3, part + 1)) for part in (0, 1)]
+    steps = (*(Step(op, (Ref(-1, 0),)) for op in (*parts, ops.Cos(), ops.Sin())),)
+    steps += (Step(ops.Concat(axis=2), tuple(map(Ref, range(4)))),)
+    steps += (*(Step(ops.Square(), (Ref(at),)) for at in (0, 1)), Step(ops.Add(), (Ref(5), Ref(6))))
+    values = recompute(steps, (x,))
+    claims = [change.claim for change in _other_parts(Case(steps, (x,), values, values[-1][0]))]
+    assert len(claims) > 20
+    assert not [claim for claim in claims if re.search("real|imaginary|conjugate", claim)]
