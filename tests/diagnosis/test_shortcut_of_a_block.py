@@ -131,7 +131,7 @@ MISTAKES = {
     ),
     "one pixel off": (
         "missing-padding",
-        "the windows start 1, 1 elements later in downsample.0",
+        "the windows start 1 element later along each of the 2 axes in downsample.0",
     ),
     "parameters of bn1": (
         "swapped-inputs",

@@ -552,7 +552,8 @@ def test_windows_of_one_axis_that_start_further_on(by):
         y = F.conv1d(wide, module.weight, module.bias, groups=3).numpy()
     finding = probe.check(module, "", x, expected=y).findings[0]
     assert (finding.slug, finding.left <= 1) == ("missing-padding", True), finding
-    assert f"the windows start {by} elements later" in finding.claim
+    told = f"{abs(by)} elements {'later' if by > 0 else 'earlier'}"
+    assert f"the windows start {told}" in finding.claim
 
 
 def test_the_recurrent_weights_of_all_layers_are_not_transposed():

@@ -2,6 +2,7 @@
 takes as its second input."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 import probe
 from probe import ops
 from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.attention.decoder_attention import window_off_by_one
 from probe.hypotheses.attention.heads_and_masks import _masks_of_other_kinds
 from probe.hypotheses.edits.mapped_tensors import rearranged
 from probe.ops.step import Ref, Step
@@ -66,6 +68,32 @@ def test_a_mask_that_is_another(words):
     assert report.findings[0].left <= 1
     right_y = Scores()(torch.tensor(x), torch.tensor(right)).numpy()
     assert not probe.check(Scores(), "", (x, right), expected=right_y).findings
+
+
+class Turned(nn.Module):
+    """Points by a matrix that is told as its difference from the identity."""
+
+    def forward(self, x, identity):
+        return x @ (torch.tanh(x[:, :3]) + identity)
+
+
+def test_an_identity_that_is_added_is_no_mask():
+    x, identity = drawn(2, 9, 3), np.eye(3, dtype=np.float32)
+    y = (torch.tensor(x) @ torch.tanh(torch.tensor(x)[:, :3])).numpy()
+    finding = probe.check(Turned(), "", (x, identity), expected=y).findings[0]
+    words = "identity (input 1) is not added to the output of torch.tanh"
+    assert (finding.claim, finding.left <= 1) == (words, True), finding
+
+
+def test_no_window_is_of_no_position():
+    for least in (0, -1):
+        x = mask(least, 0 - least)[:, 0]
+        steps = (Step(ops.Add(), (Ref(-1, 0), Ref(-1, 0))),)
+        case = Case(steps, (x,), recompute(steps, (x,)), x)
+        claims = [edit.claim for edit in window_off_by_one(case)]
+        assert claims and not [
+            claim for claim in claims if re.search(r"0 positions wide|1 positions", claim)
+        ]
 
 
 @pytest.mark.parametrize("steps", [6, 9])

@@ -8,7 +8,7 @@ import pytest
 
 from probe import ops
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.data.preprocessing import _CONSTANTS
+from probe.hypotheses.data.preprocessing import _CONSTANTS, crop_place
 from probe.hypotheses.data.written_values import _ranges
 from probe.hypotheses.data.wrong_input import _MAPS
 from probe.hypotheses.layers.channel_order import _Recounted
@@ -16,7 +16,7 @@ from probe.hypotheses.layers.transpose_conv import _same_length
 from probe.hypotheses.precision.quantizer_levels import _alike
 from probe.hypotheses.steps.residual_blocks import _plain
 from probe.ops.step import Ref, Step
-from probe.ops.weight import Grid
+from probe.ops.weight import Grid, Weight
 from probe.trial.case import Case
 
 
@@ -31,6 +31,25 @@ def test_a_map_is_what_it_is_called(factor, offset, words):
 def test_crops_of_three_places_are_tried_at_every_place():
     for before in range(4):
         assert {*_same_length(before, 3 - before)} >= {(0, 3), (1, 2), (2, 1), (3, 0)}
+
+
+def test_a_crop_says_from_where_to_where():
+    x = np.zeros((1, 4, 3))
+    for starts, stops, claim in (
+        ((0, 1, 0), (1, 4, 3), "cropped from 0 on, not from 1 on"),
+        ((0, 1, 1), (1, 4, 3), "cropped from (0, 0) on, not from (1, 1) on"),
+    ):
+        steps = (Step(ops.Slice(starts, stops), (Ref(-1),)),)
+        case = Case(steps, (x,), recompute(steps, (x,)), x)
+        assert claim in [edit.claim for edit in crop_place(case)]
+
+
+def test_an_element_of_a_parameter_is_not_cropped():
+    scales = Step(ops.Parameter(Weight("scales", None, np.array([0.5, 0.25, 2]))), ())
+    steps = (scales, Step(ops.Slice((1,), (2,)), (Ref(0),)), Step(ops.Mul(), (Ref(-1, 0), Ref(1))))
+    x = np.ones((2, 3))
+    case = Case(steps, (x,), recompute(steps, (x,)), x)
+    assert not [*crop_place(case)]
 
 
 def test_quantisers_are_alike_in_all_they_have():

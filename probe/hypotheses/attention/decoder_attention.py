@@ -18,9 +18,10 @@ from probe.hypotheses.edits.rewriting import (
 )
 from probe.hypotheses.edits.step_words import input_name
 from probe.hypotheses.registry import hypothesis, more
+from probe.ops.base import Rearrangement
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, shape_of
+from probe.trial.case import Case, shape_of, users_of
 from probe.trial.edit import Edit
 
 __all__ = ["HIDDEN"]
@@ -76,10 +77,12 @@ def window_off_by_one(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.Attention):
         wide: int = op.window or 0
         for by in (1, -1) if wide else ():
+            if wide + by < 1:
+                continue
             yield case.edit(
-                f"the window is {wide + by} positions wide instead of {wide}",
+                f"the window is {_positions(wide + by)} wide instead of {wide}",
                 case.changed(position, window=wide + by),
-                do=f"a query attends to {wide} positions, its own included",
+                do=f"a query attends to {_positions(wide)}, its own included",
             )
         if op.causal and not wide and (right := _right_positions(case)):
             yield case.edit(
@@ -95,17 +98,23 @@ def window_off_by_one(case: Case) -> Iterator[Edit]:
                 yield _masked(case, index, words, band.of(0, right - 1))
             continue
         if band.least < 0:
-            text = f"the window reaches {{}} positions to either side instead of {band.most}"
+            text = f"the window reaches {{}} to either side instead of {band.most}"
         else:
-            text = f"the window is {{}} positions wide instead of {band.most + 1}"
+            text = f"the window is {{}} wide instead of {band.most + 1}"
         for other in (band.most + 1, band.most - 1, 2 * band.most, band.most // 2):
-            words = text.format(other if band.least < 0 else other + 1)
+            if other < 0 or other == band.most:
+                continue
+            words = text.format(_positions(other if band.least < 0 else other + 1))
             yield _masked(case, index, words, band.of(-other if band.least < 0 else 0, other))
-        words = f"the sliding window of {band.most - band.least + 1} positions is not applied"
+        words = f"the sliding window of {_positions(band.most - band.least + 1)} is not applied"
         yield _masked(case, index, words, band.of(-widest if band.least < 0 else 0, widest))
         if band.least < 0:
             words = "the window ends at the query's own position"
             yield _masked(case, index, words, band.of(0, band.most))
+
+
+def _positions(count: int) -> str:
+    return f"{count} position{'s' * (count != 1)}"
 
 
 def _right_positions(case: Case) -> int:
@@ -229,10 +238,27 @@ def _masks(case: Case) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         if x.ndim < 2 or x.dtype.kind not in "fb" or min(x.shape[-2:]) < 2:
             continue
         truths = _are_truths(x)
+        if truths and x.dtype.kind == "f" and _only_added(case, Ref(-1, index)):
+            continue
         keep = (x != 0) != _drops(case) if truths else x > HIDDEN
         plain = truths or bool((x[keep] == 0).all())
         if plain and not keep.all() and keep.any():
             yield index, keep, np.broadcast_to(_apart(*keep.shape[-2:]), keep.shape)
+
+
+def _only_added(case: Case, ref: Ref) -> bool:
+    """Whether all that takes a tensor adds it: ones and zeros, such as an identity matrix, then
+    hide nothing."""
+    users = users_of(case).get(ref, [])
+    return bool(users) and all(
+        isinstance(case.steps[user].op, ops.Add)
+        or (
+            isinstance(case.steps[user].op, Rearrangement)
+            and len(case.values[user]) == 1
+            and _only_added(case, Ref(user))
+        )
+        for user in users
+    )
 
 
 def _are_truths(x: np.ndarray) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from probe import ops
 from probe.by_hand.registry import writes_as
+from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.weight import Weight
 from probe.trial.case import Case
@@ -278,6 +279,8 @@ def crop_place(case: Case) -> Iterator[Edit]:
     if any(isinstance(step.op, ops.Recurrence) for step in case.steps):
         return
     for position, op in case.having(ops.Slice):
+        if position in of_parameters(case):
+            continue
         shape = case.input_of(position).shape
         spans = [
             range(*slice(*ends).indices(n))
@@ -296,10 +299,12 @@ def crop_place(case: Case) -> Iterator[Edit]:
                     ", ".join(str(positions[axis]) for axis in cut)
                     for positions in ([span.start for span in spans], starts)
                 )
+                if len(cut) > 1:
+                    here, there = f"({here})", f"({there})"
                 yield case.edit(
-                    f"cropped from ({there}) on",
+                    f"cropped from {there} on, not from {here} on",
                     case.changed(position, starts=tuple(starts), stops=stops),
-                    do=f"crop from ({here})",
+                    do=f"crop from {here} on",
                 )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from probe import ops
 from probe.errors import absorbed
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.edits.step_words import step_name
+from probe.hypotheses.edits.step_words import ordinal, step_name
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.base import Sum
 from probe.ops.weight import Weight
@@ -187,7 +187,7 @@ def missing_padding(case: Case) -> Iterator[Edit]:
         for shift, (pads, named) in _shifted(case, position, op).items():
             if not named:
                 yield case.edit(
-                    f"the windows start {', '.join(map(str, shift))} elements later",
+                    f"the windows start {_later(shift)}",
                     _padded(case, position, pads),
                     do="start the windows at the padding",
                 )
@@ -210,6 +210,20 @@ def _shifted(case: Case, position: int, op: Any) -> dict[tuple[int, ...], tuple[
     return made
 
 
+def _later(shift: Sequence[int]) -> str:
+    """By how many elements windows start later or earlier, those axes left out that stay."""
+    told = [
+        f"{abs(by)} element{'s' * (abs(by) > 1)} {'later' if by > 0 else 'earlier'}" for by in shift
+    ]
+    if len(shift) == 1:
+        return told[0]
+    if len({*shift}) == 1:
+        return f"{told[0]} along each of the {len(shift)} axes"
+    axes = [f"the {ordinal(axis)} of the {len(shift)} axes" for axis in range(1, len(shift) + 1)]
+    moved = zip(shift, told, axes, strict=True)
+    return " and ".join(f"{words} along {axis}" for by, words, axis in moved if by)
+
+
 @more("missing-padding")
 def shifted_everywhere(case: Case) -> Iterator[Edit]:
     """The windows of all steps start as many elements off, where in one of them that is told
@@ -224,8 +238,7 @@ def shifted_everywhere(case: Case) -> Iterator[Edit]:
         everywhere = case
         for (position, _), shifts in reversed(list(zip(windowed, each, strict=True))):
             everywhere = everywhere.became_steps(_padded(everywhere, position, shifts[shift][0]))
-        told = ", ".join(map(str, shift))
-        claim = f"the windows start {told} elements later in all {len(windowed)} steps"
+        claim = f"the windows start {_later(shift)} in all {len(windowed)} steps"
         yield case.edit(claim, everywhere.steps, do="start the windows at the padding")
 
 
