@@ -256,7 +256,8 @@ def _factors(
         squares = np.square(have).sum(axis=others, keepdims=True)
         factors = (have * used).sum(axis=others, keepdims=True) / np.maximum(squares, 1e-30)
         if have.size >= 4 * factors.size and fits(factors * have):
-            some = ", ".join(f"{factor:.4g}" for factor in factors.ravel()[:3])
+            small = np.abs(factors) <= _SAME * np.abs(factors).max()
+            some = ", ".join(f"{factor:.4g}" for factor in np.where(small, 0, factors).ravel()[:3])
             yield (
                 f"each slice along axis {axis} of {name} is multiplied by a factor of its own "
                 f"({some}, ...)"

@@ -1,12 +1,18 @@
 """Numbers that are far from the layer's own: an exponent, a base, a limit or a cap, at one step or
 at all that take it."""
 
+import numpy as np
 import pytest
 import torch
 from planting import draw
 from torch import nn
 
 import probe
+from probe import ops
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.steps.fitted_numbers import fitted_number
+from probe.ops.step import Ref, Step
+from probe.trial.case import Case
 
 
 class Decayed(nn.Module):
@@ -97,6 +103,7 @@ class Compressed(nn.Module):
         (Gated(), Gated(slope=0.23), "0.23 is taken instead of the number 3 in"),
         (Levels(), Levels(limit=6.0), "limit is taken as 6 in place of 0.7"),
         (Branches(), Branches(share=0.8), "multiplied by 0.8"),
+        (Branches(), Branches(share=1e-12), "taken as 0 everywhere"),
         (Averaged(), Averaged(fewer=1), "is decreased by 1, down to the smallest"),
         (Compressed(False), Compressed(), "is replaced by log(1 + x)"),
     ],
@@ -106,3 +113,30 @@ def test_a_number_far_away_is_named(own, wrong, claim):
     with torch.no_grad():
         report = probe.check(own.eval(), "", x, expected=wrong(torch.from_numpy(x)).numpy())
     assert claim in report.findings[0].claim and report.findings[0].left <= 1, report
+
+
+@pytest.mark.parametrize(
+    ("factor", "claims"),
+    [
+        (1e-9, ["the output of the tanh is taken as 0 everywhere"]),
+        (1e7, ["the output of the tanh is multiplied by 1e+07"]),
+        (12345678.9, []),
+        (0.123, ["the output of the tanh is multiplied by 0.123"]),
+    ],
+)
+def test_a_fitted_number_is_neither_next_to_nothing_nor_endless(factor, claims):
+    x = draw(4, 5).astype(float)
+    steps = (*(Step(op, (Ref(-1, 0),)) for op in (ops.Tanh(), ops.Exp())),)
+    steps += (Step(ops.Add(), (Ref(0), Ref(1))),)
+    observed = factor * np.tanh(x) + np.exp(x)
+    allowed = np.full(x.shape, 1e-7 * max(1, factor))
+    case = Case(steps, (x,), recompute(steps, (x,)), observed, allowed=allowed)
+    assert [edit.claim for edit in fitted_number(case)] == claims
+
+
+def test_an_input_that_is_one_number_is_no_multiple():
+    model, x = nn.Conv2d(2, 3, 3), draw(2, 2, 6, 6)
+    with torch.no_grad():
+        values = model(torch.full((2, 2, 6, 6), 0.7)).numpy()
+    claims = [finding.claim for finding in probe.check(model, "", x, expected=values).findings]
+    assert "the input is 0.7 everywhere" in claims

@@ -550,3 +550,11 @@ def test_a_table_of_which_a_layer_takes_one_entry_is_not_clipped():
     other = x * np.sqrt(0.4321) + np.tanh(x) * np.sqrt(1 - 0.4321)
     report = probe.check(NoisedAtAStep().eval(), "", x, expected=other.astype(np.float32))
     assert report.findings[0].claim.startswith("kept[20] is 0.4321 instead of 0.8215"), report
+
+
+def test_a_factor_of_next_to_nothing_is_0():
+    """What is read back of a slice that is left out is off by rounding."""
+    have = np.random.default_rng(0).normal(size=(3, 5))
+    used = have * np.array([[0.5], [-1.6e-9], [2]])
+    words = relation("w", have, used).words
+    assert words.endswith("multiplied by a factor of its own (0.5, 0, 2, ...)"), words

@@ -95,7 +95,12 @@ def _fitted(case: Case, x: np.ndarray, do: str) -> Iterator[Edit]:
     factor, offset = (float(part) for part in solution)
     if not np.isfinite(solution).all():
         return
-    if abs(offset) <= _NOTHING * abs(factor) * float(np.abs(x).max(initial=0.0)):
+    largest = float(np.abs(x).max(initial=0.0))
+    if abs(factor) <= _NOTHING:
+        number = offset if abs(offset) > _NOTHING * largest else 0.0
+        claim = f"the input is {number:.4g} everywhere"
+        yield case.edit(claim, inputs=(np.full_like(x, number), *rest), do=do, fitted=1)
+    elif abs(offset) <= _NOTHING * abs(factor) * largest:
         # one factor alone may be of the weight as well
         names = [name for name in case.weights if case.weights[name].effective.ndim > 1]
         or_weight = f", or {names[0]} is" if len(names) == 1 else ""
@@ -117,7 +122,7 @@ def _fitted(case: Case, x: np.ndarray, do: str) -> Iterator[Edit]:
 
 
 _NOTHING = 1e-6
-"""An offset below this share of the input is none."""
+"""An offset below this share of the input is none, and a factor below it 0."""
 
 
 def _run(case: Case, x: np.ndarray) -> np.ndarray:

@@ -13,12 +13,12 @@ from probe.hypotheses.edits.grouped_changes import all_of, of_one_pattern
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.regrouped_steps import decomposed
 from probe.hypotheses.edits.rewriting import taking_instead
-from probe.hypotheses.edits.step_words import joined, step_name, tensor_name
-from probe.hypotheses.edits.tensor_maps import Map
+from probe.hypotheses.edits.step_words import joined, listed, step_name, tensor_name
 from probe.hypotheses.registry import more
 from probe.hypotheses.steps.fitted_numbers import (
     Number,
     fitted,
+    multiplied,
     numbers_of_constants,
     numbers_of_ops,
 )
@@ -103,7 +103,7 @@ def _for_one(case: Case, ref: Ref, user: int, factor: float) -> Change:
         new + 1: Step(ops.Mul(), (ref, Ref(new))),
         user: taking_instead(case, user, ref, Ref(new + 1)),
     }
-    what = f"{tensor_name(case, ref)} is multiplied by {factor:.6g} where "
+    what = f"{listed([tensor_name(case, ref)])} {multiplied(factor).words} where "
     return Change(f"{what}{step_name(case, user)} takes it", "", steps, of=user)
 
 
@@ -113,8 +113,7 @@ def _is_large(case: Case, ref: Ref) -> bool:
 
 
 def _multiplied(case: Case, group: Sequence[Ref], factor: float) -> list[Change]:
-    way = Map(f"multiplied by {factor:.6g}", partial(np.multiply, factor), False)
-    return [next(mapped(case, ref, way)) for ref in group]
+    return [next(mapped(case, ref, multiplied(factor))) for ref in group]
 
 
 def _all_multiplied(case: Case, group: Sequence[Ref], factor: float) -> Change:

@@ -22,7 +22,14 @@ from probe.trial.edit import Edit
 from probe.trial.flow import Flow, flow_of
 from probe.trial.prices import CANDIDATE, CHANGE
 
-__all__ = ["Number", "fitted", "fitted_constants", "numbers_of_constants", "numbers_of_ops"]
+__all__ = [
+    "Number",
+    "fitted",
+    "fitted_constants",
+    "multiplied",
+    "numbers_of_constants",
+    "numbers_of_ops",
+]
 
 _TURNS = 8
 _SHRINKS = 0.7
@@ -30,7 +37,12 @@ _SHRINKS = 0.7
 _FEWEST = 8
 """Values that must differ for one number to be told."""
 _NOTHING = 1e-5
-"""A number that is so much smaller than the layer's is none: something is left out."""
+"""A number that is so much smaller than the layer's is 0, or none; one that is as much larger is
+none but with few digits."""
+
+
+_MOVED = 1e-4
+"""By which share of its size a number is moved to see what it does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +54,11 @@ class Number:
     step: float
     """By how much it is moved to see what it does."""
     change: Callable[[float], Change]
+
+    @property
+    def size(self) -> float:
+        """What numbers in its place are measured by."""
+        return self.step / _MOVED
 
 
 @more("changed-step")
@@ -71,7 +88,7 @@ def _fits(case: Case, *numbers: Callable[[Case], Iterator[Number]]) -> Iterator[
         if in_one_pass(flow.case, number.change(number.have).steps):
             continue
         found = fitted(flow, number)
-        if found is None or 0 < abs(found) < _NOTHING * abs(number.have):
+        if found is None:
             continue
         edit = replace(whole.edit_of(number.change(found), number.slug), fitted=1)
         if found == float(f"{found:.2g}"):
@@ -94,7 +111,7 @@ def numbers_of_constants(case: Case) -> Iterator[Number]:
                 what = f"{other:.6g} is taken instead of {have:.6g}"
                 return Change(what, place_name(case, position), {position: held})
 
-            yield Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
+            yield Number("changed-step", have, _MOVED * max(abs(have), 1e-3), made)
 
 
 _RELATIONS: tuple[Callable[[float], float], ...] = (
@@ -139,7 +156,7 @@ def _related(case: Case) -> Iterator[Number]:
                     where = dict.fromkeys(place_name(case, at) for at in places)
                     return Change(what, " and ".join(where), steps)
 
-                yield Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
+                yield Number("changed-step", have, _MOVED * max(abs(have), 1e-3), made)
 
 
 def numbers_of_ops(case: Case) -> Iterator[Number]:
@@ -161,7 +178,7 @@ def numbers_of_ops(case: Case) -> Iterator[Number]:
                     steps = {position: Step(changed, held.sources(position))}
                     return Change(what, step_name(case, position), steps)
 
-                yield Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
+                yield Number("changed-step", have, _MOVED * max(abs(have), 1e-3), made)
 
 
 def _tensors(case: Case) -> Iterator[Number]:
@@ -171,16 +188,21 @@ def _tensors(case: Case) -> Iterator[Number]:
         if x.dtype.kind == "f" and x.size > 1:
 
             def times(other: float, ref: Ref = ref) -> Change:
-                way = Map(f"multiplied by {other:.6g}", partial(np.multiply, other), False)
-                return next(mapped(case, ref, way))
+                return next(mapped(case, ref, multiplied(other)))
 
             def plus(other: float, ref: Ref = ref) -> Change:
                 way = Map(f"taken {other:+.6g}", partial(np.add, other), False)
                 return next(mapped(case, ref, way))
 
-            yield Number("scaled-tensor", 1.0, 1e-4, times)
+            yield Number("scaled-tensor", 1.0, _MOVED, times)
             size = float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
-            yield Number("scaled-tensor", 0.0, 1e-4 * max(size, 1e-6), plus)
+            yield Number("scaled-tensor", 0.0, _MOVED * max(size, 1e-6), plus)
+
+
+def multiplied(factor: float) -> Map:
+    """A tensor by a number; by 0 nothing is left of it."""
+    words = f"multiplied by {factor:.6g}" if factor else "taken as 0 everywhere"
+    return Map(words, partial(np.multiply, factor), False)
 
 
 def fitted(flow: Flow, number: Number, start: float | None = None) -> float | None:
@@ -214,9 +236,13 @@ def fitted(flow: Flow, number: Number, start: float | None = None) -> float | No
     at = next(
         (near for near in (round(at), float(f"{at:.2g}")) if abs(at - near) <= 1e-5 * abs(near)), at
     )
-    if not flow.look.anything or not flow.case.budget.spend(CHANGE):
+    endless = abs(at) * _NOTHING > number.size and at != float(f"{at:.2g}")
+    if endless or not flow.look.anything:
         return None
-    tried = flow.tried(number.change(at))
-    if tried is not None and tried.near:
-        return at
+    for other in (0.0, at) if 0 < abs(at) < _NOTHING * number.size else (at,):
+        if not flow.case.budget.spend(CHANGE):
+            return None
+        tried = flow.tried(number.change(other))
+        if tried is not None and tried.near:
+            return None if 0 < abs(other) < _NOTHING * abs(number.have) else other
     return None
