@@ -2,13 +2,14 @@
 happens beyond the ends of their type, bits that are shifted out, and the factor that brings sums to
 levels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.changes import PARTS, Changes
+from probe.hypotheses.edits.integer_codes import GROWING, added_to_sums, holds_codes
 from probe.hypotheses.edits.integer_decompositions import InSteps, by_integers
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
@@ -109,7 +110,8 @@ def shifted_integers(case: Case) -> Iterator[Changes]:
 def _shifted(case: Case) -> Iterator[Change]:
     yield from _rounded_factors(case)
     for ref, x in _integers(case):
-        if ref.step >= 0 and not isinstance(case.steps[ref.step].op, ops.Parameter | ops.Constant):
+        given = ref.step < 0 or isinstance(case.steps[ref.step].op, ops.Parameter | ops.Constant)
+        if not given and holds_codes(case, ref):
             for bits in range(1, int(np.log2(np.abs(x).max()))):
                 for mode in ("down (floor)", "half up"):
                     words = f"shifted by {bits} bits to the right and back, rounded {mode}"
@@ -220,24 +222,24 @@ def _integers(case: Case) -> Iterator[tuple[Ref, np.ndarray]]:
     for ref in tensors_of(case):
         x = np.asarray(ref.of(case.inputs, case.values))
         kinds = "fiu" if quantises else "iu"
-        if not quantises and (ref.step < 0 or not isinstance(case.steps[ref.step].op, _COMPUTED)):
+        if not quantises and (ref.step < 0 or not isinstance(case.steps[ref.step].op, GROWING)):
             continue
         if x.dtype.kind in kinds and x.size > 1 and np.isfinite(x).all():
             if np.abs(x).max() >= _LEAST and np.array_equal(x, np.rint(x)):
                 yield ref, x.astype(np.float64)
 
 
-_COMPUTED = (ops.Mul, ops.ReduceSum, ops.Product, ops.MatMul, ops.Conv, ops.BitShift)
-"""What integers grow by, so that they may overflow."""
-
-
 def _overflowing(case: Case) -> Iterator[tuple[Ref, int]]:
     """The bits of signed types that do not hold all numbers of a tensor, the usual types of all
-    tensors first."""
+    tensors first. Of what is added to sums of codes none but these are tried: in few bits a bias
+    is as good as left out."""
     found: list[tuple[Ref, int]] = []
     for ref, x in _integers(case):
         needed = int(np.floor(np.log2(np.abs(x).max()))) + 2
-        found += [(ref, bits) for bits in range(4, needed) if not _fits(x, bits)]
+        narrow: Iterable[int] = range(4, needed)
+        if not holds_codes(case, ref):
+            narrow = [bits for bits in _USUAL if bits < needed and added_to_sums(case, ref)]
+        found += [(ref, bits) for bits in narrow if not _fits(x, bits) and _wrap(x, bits).any()]
     yield from sorted(found, key=lambda pair: pair[1] not in _USUAL)
 
 

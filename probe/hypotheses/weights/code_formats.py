@@ -9,6 +9,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.changes import PARTS, Changes
+from probe.hypotheses.edits.integer_codes import holds_codes
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.tensor_maps import Map
 from probe.hypotheses.registry import hypothesis
@@ -110,7 +111,7 @@ def _holds_codes(case: Case, ref: Ref) -> bool:
     op = case.steps[ref.step].op if ref.step >= 0 else None
     if isinstance(op, ops.Parameter) and op.weight.name.startswith("the integers of "):
         return True
-    if x.size < _FEWEST or x.dtype.kind not in "iu":
+    if x.size < _FEWEST or x.dtype.kind not in "iu" or not holds_codes(case, ref):
         return False
     if op is None or isinstance(op, ops.Parameter):
         return x.dtype in _STORED or ref.step < 0
