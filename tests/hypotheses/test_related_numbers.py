@@ -169,3 +169,29 @@ def test_levels_of_codes_of_few_bits():
         zero = np.rint(-low / step)
         values = (np.clip(np.rint(x / step) + zero, 0, levels) - zero) * step
         named(probe.check(Tokens(), "", x, expected=values), slug, words)
+
+
+class Companded(torch.nn.Module):
+    """Samples as codes of 6 bits by the mu-law, embedded."""
+
+    def __init__(self):
+        super().__init__()
+        self.codes = torch.nn.Embedding(64, 5)
+        torch.nn.init.normal_(self.codes.weight, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, x):
+        y = torch.sign(x) * torch.log1p(63 * x.abs()) / np.log1p(63)
+        return self.codes(((y + 1) / 2 * 63 + 0.5).long())
+
+
+def test_a_number_and_its_logarithm():
+    model, x = Companded().eval(), RNG.uniform(-1, 1, (4, 40)).astype(np.float32)
+
+    def check(mu):
+        y = np.sign(x) * np.log1p(mu * np.abs(x)) / np.float32(np.log1p(mu))
+        codes = ((y + 1) / 2 * 63 + np.float32(0.5)).astype(int)
+        return probe.check(model, "", x, expected=model.codes.weight.detach().numpy()[codes])
+
+    assert check(63).verdict == "agree"
+    for mu in (62, 64):
+        named(check(mu), "changed-step", f"{mu} is taken instead of 63 ({mu} for 63")

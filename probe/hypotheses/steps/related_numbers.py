@@ -1,8 +1,11 @@
 """Numbers that belong together and are others at once: how many bits lie behind the point, how many
-a number has, how many levels a quantiser has, a limit that several steps take."""
+a number has, how many levels a quantiser has, a limit that several steps take, a number and its
+logarithm or root."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 
 from probe import ops
 from probe.hypotheses.edits.changes import PARTS, Changes
@@ -16,6 +19,11 @@ from probe.trial.change import Change
 
 __all__: list[str] = []
 
+_DERIVED: tuple[Callable[[float], float], ...]
+_DERIVED = (math.log1p, math.log, math.log2, math.log10, math.sqrt)
+"""What code divides by, or multiplies with, beside the number itself."""
+_SAME = 2.0**-22
+"""The share of a number by which another one may be off it that float32 rounds."""
 _MOST = 32
 """How many bits a number has at most."""
 _USUAL = (6.0, 1.0, 0.0, 0.5, 2.0, 4.0, 8.0, 0.1, 0.2, 0.01, 127.0, 128.0, 255.0, 256.0)
@@ -125,6 +133,35 @@ def _learnt(case: Case, numbers: Iterable[HeldNumber]) -> Iterator[Change]:
                 values = ", ".join(dict.fromkeys(f"{x.value:.6g}" for x in held))
                 what = f"{listed([name])} taken as {other:g} in place of {values}"
                 yield replace(with_numbers(case, made, what), part=("learnt", name))
+
+
+@more("changed-step")
+def other_number_and_what_is_derived(case: Case) -> Iterator[Changes]:
+    """A number and its logarithm or root, as those of another number."""
+    yield Changes(_other_and_derived, "changed-step", PARTS)
+
+
+def _other_and_derived(case: Case) -> Iterator[Change]:
+    places: dict[float, list[HeldNumber]] = {}
+    for number in numbers_of(case):
+        places.setdefault(number.value, []).append(number)
+    for value, function in product([x for x in places if x > 1], _DERIVED):
+        derived = [
+            number
+            for other in places
+            if other != value and math.isclose(other, function(value), rel_tol=_SAME)
+            for number in places[other]
+        ]
+        held = places[value]
+        some = [held, *([number] for number in held)] if len(held) > 1 else [held]
+        for numbers, other in product(some if derived else (), _neighbours(value)):
+            made = dict.fromkeys(numbers, other) | dict.fromkeys(derived, function(other))
+            what = f"{other:.6g} is taken instead of {value:.6g} ({_told(made)})"
+            yield with_numbers(case, made, what)
+
+
+def _neighbours(value: float) -> list[float]:
+    return [x for x in (value + 1, value - 1, 2 * value, value / 2, value**2) if x > 1]
 
 
 def _told(made: dict[HeldNumber, float]) -> str:
