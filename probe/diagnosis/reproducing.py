@@ -79,9 +79,10 @@ def _nearest(
             if change.part is not None:
                 found.add(change.part)
             yield _needed(flow, change, tried.values)
-        elif tried is not None and (other := settled(flow, tried)) is not None:
+        other = None if tried is None else settled(flow, tried)
+        if other is not None and other is not tried:
             yield other.change
-        elif tried is not None:
+        elif tried is not None and not tried.near:
             for keep in missed:
                 keep(tried)
 

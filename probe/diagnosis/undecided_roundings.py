@@ -1,24 +1,26 @@
-"""A change that rounds numbers which lie between two of those it rounds to: float32 decides each of
-them by its own last digit, so that either may have been taken."""
+"""A change that rounds numbers which lie between two of those it rounds to, or brings numbers there
+that the layer rounds next: float32 decides each of them by its own last digit, so that either may
+have been taken."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from probe.by_hand.registry import writer_of, writes
 from probe.by_hand.values import Value
-from probe.ops.base import Op
+from probe.ops.base import Elementwise, Op
 from probe.ops.step import Step
+from probe.trial.case import Case, once
 from probe.trial.change import Change
 from probe.trial.flow import Flow, Tried
 from probe.trial.prices import CHANGE
 
 __all__ = ["settled"]
 
-_NEXT = 2.0**-20
-"""By which share of itself a number may lie elsewhere in float32."""
+_NEXT, _NEXT_OF_LARGEST = 2.0**-20, 2.0**-22
+"""By which share of itself, or of the largest beside it, a number may lie elsewhere in float32."""
 _JUMP = 2.0**-14
 """The share of the largest from which on two results are two levels, and not one that moved."""
 _MOST = 64
@@ -29,14 +31,14 @@ _PART, _OFF = 0.2, 10.0
 
 @dataclass(frozen=True, eq=False)
 class _Nudged(Op):
-    """An op on numbers that lie a little further on, by their own signs."""
+    """An op on numbers that lie a little further on."""
 
     op: Any
     """An ``Op``, and no activation, which a field of that type is."""
     by: np.ndarray
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        result: tuple[np.ndarray, ...] = self.op.run(inputs[0] * (1 + self.by))
+        result: tuple[np.ndarray, ...] = self.op.run(inputs[0] + self.by)
         return result
 
 
@@ -55,46 +57,81 @@ def settled(flow: Flow, tried: Tried) -> Tried | None:
     if not (tried.part > _PART or flow.look.within(tried.off, _OFF)):
         return None
     found = tried
-    for at, places in _undecided(flow, tried.change):
-        for place in places:
+    for rounding in _undecided(flow, tried.change):
+        for place in rounding.places:
             if not case.budget.spend(CHANGE):
                 return None
-            other = _turned(flow, found, at, place)
+            other = _turned(flow, found, rounding, place)
             if other is not None and _error(flow, other) < _error(flow, found):
                 found = other
     return found if found.near else None
 
 
-def _undecided(flow: Flow, change: Change) -> Iterator[tuple[int, Sequence[tuple[int, ...]]]]:
-    """The steps of a change that round, each with the places of the numbers between two levels."""
+class _Rounding(NamedTuple):
+    """A step that rounds, in a layer with a change."""
+
+    at: int
+    step: Step
+    x: np.ndarray
+    """What it rounds."""
+    next: np.ndarray
+    """How far each of these may lie elsewhere."""
+    places: list[tuple[int, ...]]
+    """Those that lie between two levels."""
+
+
+def _undecided(flow: Flow, change: Change) -> Iterator[_Rounding]:
+    """The steps that round where a change has numbers between two levels: its own, and those that
+    take what it gives."""
     case = flow.case
-    for at, step in change.steps.items():
+    later = {at: case.steps[at] for at in _roundings(case) if at not in change.steps}
+    touched = case.evaluator.touched(change) if later else {}
+    for at, step in (*change.steps.items(), *later.items()):
         sources = step.sources(at)
-        if len(sources) != 1 or sources[0].step >= len(case.steps):
+        if len(sources) != 1 or not (sources[0].step < len(case.steps) or at in later):
             continue
-        x = np.asarray(sources[0].of(case.inputs, case.values))
-        if x.dtype.kind != "f":
+        if sources[0].step in touched:
+            x = np.asarray(touched[sources[0].step][sources[0].index])
+        elif at in later:
             continue
-        above, below = (np.asarray(step.op.run(x * (1 + by))[0]) for by in (_NEXT, -_NEXT))
-        if above.shape != x.shape or above.dtype.kind != "f":
-            continue
-        jumps = np.abs(above - below) > _JUMP * np.maximum(np.abs(above), np.abs(below))
-        places = np.argwhere(jumps)
-        if 0 < len(places) <= _MOST:
-            yield at, [tuple(place) for place in places.tolist()]
+        else:
+            x = np.asarray(sources[0].of(case.inputs, case.values))
+        rounding = _between_levels(at, step, x)
+        if rounding is not None:
+            yield rounding
 
 
-def _turned(flow: Flow, tried: Tried, at: int, place: tuple[int, ...]) -> Tried | None:
-    """The change with one number of a step's input taken to the other level."""
-    step = tried.change.steps[at]
-    op: Any = step.op if isinstance(step.op, _Nudged) else None
-    (source,) = step.sources(at)
-    x = np.asarray(source.of(flow.case.inputs, flow.case.values), np.float64)
-    inner = step.op if op is None else op.op
-    by = np.zeros(x.shape) if op is None else op.by.copy()
-    own = inner.run(x)[0][place]
-    by[place] = _NEXT if inner.run(x * (1 + _NEXT))[0][place] != own else -_NEXT
-    steps = {**tried.change.steps, at: Step(_Nudged(inner, by), step.sources(at))}
+@once
+def _roundings(case: Case) -> list[int]:
+    """The steps that bring numbers to levels, each by itself."""
+    return [at for at, op in case.having(Elementwise) if op.jumps]
+
+
+def _between_levels(at: int, step: Step, x: np.ndarray) -> _Rounding | None:
+    """A step with those of the numbers that it rounds which lie between two levels."""
+    if x.dtype.kind != "f":
+        return None
+    size = np.abs(x)
+    apart = np.maximum(_NEXT * size, _NEXT_OF_LARGEST * size.max(initial=0.0))
+    above, below = (np.asarray(step.op.run(x + by)[0]) for by in (apart, -apart))
+    if above.shape != x.shape or above.dtype.kind != "f":
+        return None
+    jumps = np.abs(above - below) > _JUMP * np.maximum(np.abs(above), np.abs(below))
+    places = [tuple(place) for place in np.argwhere(jumps).tolist()]
+    if 0 < len(places) <= _MOST:
+        return _Rounding(at, step, x, apart, places)
+    return None
+
+
+def _turned(flow: Flow, tried: Tried, rounding: _Rounding, place: tuple[int, ...]) -> Tried | None:
+    """The change with one number that a step rounds taken to the other level."""
+    at, step, x = rounding.at, rounding.step, rounding.x
+    before = tried.change.steps.get(at)
+    nudged: Any = before.op if before is not None and isinstance(before.op, _Nudged) else None
+    by = np.zeros(x.shape) if nudged is None else nudged.by.copy()
+    own, above = (np.asarray(step.op.run(y)[0])[place] for y in (x, x + rounding.next))
+    by[place] = rounding.next[place] if above != own else -rounding.next[place]
+    steps = {**tried.change.steps, at: Step(_Nudged(step.op, by), step.sources(at))}
     return flow.tried(replace(tried.change, steps=steps, members=()))
 
 

@@ -99,10 +99,23 @@ class Evaluator:
             refused(error)
             return None
 
-    def _output(self, change: Change) -> np.ndarray | None:
-        inputs = self._wide
+    def touched(self, change: Change) -> dict[int, tuple[np.ndarray, ...]]:
+        """What the steps give that give something else with a change, by their positions; nothing
+        where it cannot be computed."""
+        try:
+            with np.errstate(all="ignore"):
+                return self._touched(change, self._inputs_with(change))
+        except Exception as error:
+            refused(error)
+            return {}
+
+    def _inputs_with(self, change: Change) -> Sequence[np.ndarray]:
         if change.inputs:
-            inputs = [widened(x) for x in change.inputs_of(self.inputs)]
+            return [widened(x) for x in change.inputs_of(self.inputs)]
+        return self._wide
+
+    def _output(self, change: Change) -> np.ndarray | None:
+        inputs = self._inputs_with(change)
         outputs = self._touched(change, inputs)
         last = Ref(len(self.steps) - 1)
         out = last if change.out is None else change.out
