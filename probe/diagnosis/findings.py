@@ -2,6 +2,7 @@
 named, in which words, and what would tell them apart."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 import numpy as np
@@ -10,12 +11,13 @@ from probe.diagnosis.changed_calls import code_of
 from probe.diagnosis.field_words import field_word
 from probe.diagnosis.lines_of_code import lines_of
 from probe.diagnosis.part_of_output import MistakenPart
-from probe.diagnosis.scoring import CLEARLY, Scored, freedom, on_the_whole, slugs_of
+from probe.diagnosis.scoring import CLEARLY, Scored, exact_part, freedom, on_the_whole, slugs_of
 from probe.diagnosis.search import MistakeSearch
 from probe.diagnosis.what_to_do import WHAT_TO_DO
 from probe.hypotheses.edits.step_words import call_name
 from probe.report import Finding
 from probe.trial.case import Case
+from probe.trial.fit import sample
 
 __all__ = [
     "determined",
@@ -29,6 +31,9 @@ __all__ = [
 
 _REST = 1000.0
 """A mistake that leaves as many times the allowance, or more, is no part of the reason."""
+_MOST, _ENOUGH = 0.9, 16
+"""The share of the values that differ, and how many of these, from which on a mistake is named that
+gives each of them exactly."""
 _NOTHING = 1e-6
 """Share of the difference up to which what is left is float32's rounding, allowed or not."""
 
@@ -115,7 +120,8 @@ def partial_findings(
     ]
     ranked = sorted(enough, key=lambda candidate: candidate.share)
     if not ranked or ranked[0].share > CLEARLY:
-        return ()
+        found = _in_most_values(case, scored, party, search)
+        return found or _in_most_values(case, search.misses, party, search)
     best = ranked[0]
     close = [candidate for candidate in ranked if candidate.share < 3 * best.share]
     slugs = dict.fromkeys(candidate.hypothesis.slug for candidate in close)
@@ -133,6 +139,28 @@ def partial_findings(
             if candidate is not None and candidate.share <= CLEARLY and _little(candidate)
         ]
     return tuple(finding_of(case, first, party, len(firsts) > 1, ()) for first in firsts)
+
+
+def _in_most_values(
+    case: Case, scored: Sequence[Scored], party: str, search: MistakeSearch
+) -> tuple[Finding, ...]:
+    """The mistake that gives nearly all values that differ, each exactly, where one alone does: in
+    the few others something else is seen as well."""
+    some = sample(search.whole.case, search.whole.allowed)
+    if some is None or search.part is not search.whole:
+        return ()
+    count = int(np.count_nonzero(np.abs(some.observed - some.healthy) > some.allowed))
+    parts = {candidate: exact_part(candidate, some) for candidate in scored}
+    near = [x for x in scored if parts[x] >= _MOST and not freedom(x) and not x.edit.also]
+    best = max(near, key=lambda candidate: parts[candidate], default=None)
+    slugs = {slugs_of(candidate) for candidate in near}
+    if best is None or best.effect is None or count < _ENOUGH or len(slugs) > 1:
+        return ()
+    with np.errstate(all="ignore"):
+        rest = np.abs(some.observed - some.healthy - best.effect) / some.allowed
+    finding = finding_of(case, replace(best, left=float(rest.max())), party, False, ())
+    given = f"it gives {round(parts[best] * count)} of the {count} values that differ"
+    return (replace(finding, claim=f"{finding.claim}; {given}"),)
 
 
 def finding_of(case: Case, scored: Scored, party: str, tie: bool, others: Sequence[str]) -> Finding:

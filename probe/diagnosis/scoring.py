@@ -34,6 +34,7 @@ __all__ = [
     "HELPS",
     "Scored",
     "View",
+    "exact_part",
     "freedom",
     "on_the_whole",
     "score",
@@ -45,6 +46,9 @@ CLEARLY = 0.2
 difference."""
 HELPS = 0.97
 """What one of two mistakes may leave to be worth looking at."""
+_EXACT, _CHANCE = 1e-5, 0.02
+"""What a mistake may leave of a value that it gives exactly, as a share of the largest difference;
+and of its own, where little is allowed more than the difference."""
 _MOST_OF_IT = 0.7
 """What a mistake may leave in a slice of a large layer for all of it to be computed."""
 _NEXT_TO_NOTHING, _NEARLY_ALLOWED = 1e-3, 1e3
@@ -288,3 +292,17 @@ def slugs_of(scored: Scored) -> tuple[str, ...]:
         (part.edit.main or part.hypothesis.slug, *part.edit.also) for part in (*scored.also, scored)
     ]
     return tuple(dict.fromkeys(slug for slugs in parts for slug in slugs))
+
+
+def exact_part(candidate: Scored, some: Sample | None) -> float:
+    """The share of the sample's elements that differ which a mistake gives exactly: where two
+    mistakes meet in a few elements alone, each gives its own part."""
+    if some is None or candidate.effect is None or candidate.effect.shape != some.healthy.shape:
+        return 0.0
+    with np.errstate(all="ignore"):
+        apart = np.abs(some.observed - some.healthy)
+        wrong = apart > some.allowed
+        rest = np.abs(some.observed - some.healthy - candidate.effect)
+        nothing = rest <= np.maximum(some.allowed, _EXACT * apart.max())
+        exact = wrong & nothing & (rest <= _CHANCE * apart)
+    return float(exact.sum() / max(1, wrong.sum()))

@@ -9,7 +9,7 @@ from itertools import zip_longest
 import numpy as np
 
 from probe.diagnosis.pairs_of_changes import pairs_of_changes
-from probe.diagnosis.scoring import HELPS, Scored, View, score
+from probe.diagnosis.scoring import HELPS, Scored, View, exact_part, score
 from probe.diagnosis.search import MistakeSearch, in_all_layers, tried_last, try_all
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.trial.edit import Edit
@@ -29,10 +29,8 @@ _FOR_CHANGES = 0.3
 _LIKELY = 0.2
 """What a mistake may leave of the variance of the ranks to be likely one of two: what is tried last
 is looked for beside it first."""
-_PART, _EXACT, _CHANCE = 0.05, 1e-5, 0.02
-"""From which share of what differs on a mistake that gives it exactly is one of two; up to what is
-left of it, as a share of the largest difference; and of its own, where little is allowed more than
-the difference."""
+_PART = 0.05
+"""From which share of what differs on a mistake that gives it exactly is one of two."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
 """How many mistakes are tried together with every other one."""
 _LATE = 6
@@ -99,7 +97,9 @@ def _beside(
             found = [
                 candidate
                 for candidate in (() if changed is None else seconds(changed))
-                if candidate.exact and candidate.hypothesis.slug != first.hypothesis.slug
+                if candidate.exact
+                and candidate.hypothesis.slug != first.hypothesis.slug
+                and (changed is None or _explains_more(candidate, changed))
             ]
             if found:
                 return [replace(candidate, also=(first,)) for candidate in found]
@@ -118,9 +118,21 @@ def _that_add_up(sums: Iterable[tuple[Scored, Scored]], search: MistakeSearch) -
                 views[id(first)] = view, None if view is None else sample(view.case, view.allowed)
             changed, there = views[id(first)]
             both = None if changed is None else _both(changed, second, there, search)
-            if both is not None and both.exact:
-                return [replace(both, also=(first,))]
+            if both is not None and changed is not None and both.exact:
+                if _explains_more(both, changed):
+                    return [replace(both, also=(first,))]
     return []
+
+
+def _explains_more(second: Scored, changed: View) -> bool:
+    """Whether a second mistake explains more values that the first one leaves than numbers were
+    fitted for it: as many would reproduce any values."""
+    if not second.edit.fitted:
+        return True
+    case, allowed = changed.case, np.broadcast_to(changed.allowed, changed.case.healthy.shape)
+    with np.errstate(invalid="ignore"):
+        same = np.abs(case.seen - case.pick(case.healthy)) <= case.pick(allowed)
+    return bool(second.edit.fitted < np.count_nonzero(~same))
 
 
 def _both(
@@ -221,7 +233,7 @@ def _firsts(scored: Sequence[Scored], search: MistakeSearch, some: Sample | None
         _two_of_each(sorted(helping, key=key))
         for key in (lambda candidate: candidate.unlike, lambda candidate: candidate.share)
     ]
-    parts = {id(candidate): _exact_part(candidate, some) for candidate in scored}
+    parts = {id(candidate): exact_part(candidate, some) for candidate in scored}
     in_part = [candidate for candidate in scored if parts[id(candidate)] > _PART]
     in_part = _two_of_each(sorted(in_part, key=lambda candidate: -parts[id(candidate)]))
     apart: dict[tuple[str, float], Scored] = {}
@@ -229,20 +241,6 @@ def _firsts(scored: Sequence[Scored], search: MistakeSearch, some: Sample | None
         for candidate in filter(None, turn):
             apart.setdefault((candidate.hypothesis.slug, round(candidate.share, 6)), candidate)
     return list(apart.values())[: _MORE_FIRSTS if thorough else _FIRSTS]
-
-
-def _exact_part(candidate: Scored, some: Sample | None) -> float:
-    """The share of the sample's elements that differ which a mistake gives exactly: where two
-    mistakes meet in a few elements alone, each gives its own part."""
-    if some is None or candidate.effect is None or candidate.effect.shape != some.healthy.shape:
-        return 0.0
-    with np.errstate(all="ignore"):
-        apart = np.abs(some.observed - some.healthy)
-        wrong = apart > some.allowed
-        left = np.abs(some.observed - some.healthy - candidate.effect)
-        nothing = left <= np.maximum(some.allowed, _EXACT * apart.max())
-        exact = wrong & nothing & (left <= _CHANCE * apart)
-    return float(exact.sum() / max(1, wrong.sum()))
 
 
 def _two_of_each(ranked: Sequence[Scored]) -> list[Scored]:

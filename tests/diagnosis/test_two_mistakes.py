@@ -138,3 +138,29 @@ def test_a_second_mistake_behind_a_change_of_what_a_norm_is_made_of():
     again = next(second.function(changed.case))
     scored = Scored(second, again, 0, 0, also=(Scored(first, edit, 0, 0),))
     assert on_the_whole(scored, view).edit.as_healthy
+
+
+class Normalised(torch.nn.Module):
+    """Cosines of two sets of directions, as large as learnt."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.weight = torch.nn.Parameter(torch.randn(6, 8))
+
+    def forward(self, x):
+        return 30 * F.normalize(x) @ F.normalize(self.weight).T
+
+
+@torch.no_grad()
+def test_no_second_mistake_is_one_number_fitted_to_one_value():
+    model, x = Normalised(), torch.randn(5, 8, generator=torch.Generator().manual_seed(4))
+    y = 30 * F.normalize(x) @ F.normalize(model.weight, dim=0).T
+    report = probe.check(model, "", x.numpy(), expected=y.numpy())
+    assert (report.findings[0].slug, report.findings[0].also) == ("wrong-axis", ())
+    largest = y.max()
+    y[y == largest] = (largest + y[y < largest].max()) / 2
+    (finding,) = probe.check(model, "", x.numpy(), expected=y.numpy()).findings
+    assert (finding.slug, finding.also, finding.left > 1) == ("wrong-axis", (), True)
+    assert finding.named == "wrong-axis (in part)"
+    assert "it gives 29 of the 30 values that differ" in finding.claim
