@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from probe.ops.base import Rearrangement
 from probe.ops.step import Ref
 from probe.trial.case import Case, once, shape_of, users_of
 
-__all__ = ["Loop", "alike_loops", "in_one_pass", "loops", "without_count"]
+__all__ = ["Loop", "Run", "alike_loops", "in_one_pass", "loops", "runs", "without_count"]
 
 _LEAST_PASSES, _LEAST_STEPS = 3, 3
 """How many passes, and of how many steps, are a loop."""
@@ -94,22 +95,40 @@ class Loop:
 @once
 def loops(case: Case) -> list[Loop]:
     """The loops of a case that take up the most steps, none within another."""
-    numbers: dict[Hashable, int] = {}
-    kinds = [_kind(case, position) for position in range(len(case.steps))]
-    codes = np.array([numbers.setdefault(kind, len(numbers)) for kind in kinds])
-    found: list[tuple[int, int, int]] = []
-    for size in range(_LEAST_STEPS, len(kinds) // _LEAST_PASSES + 1):
-        at = 0
-        for same, members in groupby(codes[size:] == codes[:-size]):
-            length = len(list(members))
-            if same and length // size + 1 >= _LEAST_PASSES:
-                found.append((at, size, length))
-            at += length
     held: list[Loop] = []
-    for at, size, length in sorted(found, key=lambda run: (-run[2] - run[1], run[1])):
+    for at, size, length in runs(case):
+        if length // size + 1 < _LEAST_PASSES:
+            continue
         if all(at + length + size <= loop.first or at >= loop.end for loop in held):
             held.append(_aligned(case, at, size, length))
     return held
+
+
+class Run(NamedTuple):
+    """Steps in a row, each of the kind of that which stands ``size`` steps before it."""
+
+    before: int
+    """That of the first of them."""
+    size: int
+    length: int
+    """How many they are."""
+
+
+@once
+def runs(case: Case) -> list[Run]:
+    """The runs of a case of half a pass at least, the longest first."""
+    numbers: dict[Hashable, int] = {}
+    kinds = [_kind(case, position) for position in range(len(case.steps))]
+    codes = np.array([numbers.setdefault(kind, len(numbers)) for kind in kinds])
+    found: list[Run] = []
+    for size in range(_LEAST_STEPS, 2 * len(kinds) // 3 + 1):
+        at = 0
+        for same, members in groupby(codes[size:] == codes[:-size]):
+            length = len(list(members))
+            if same and 2 * length >= size:
+                found.append(Run(at, size, length))
+            at += length
+    return sorted(found, key=lambda run: (-run.length - run.size, run.size))
 
 
 def _kind(case: Case, position: int) -> Hashable:

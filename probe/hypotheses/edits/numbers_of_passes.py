@@ -4,14 +4,18 @@ a layer, an iteration or a time step too many or too few."""
 from collections.abc import Iterator
 
 from probe.hypotheses.edits.loop_changes import behind_loop
-from probe.hypotheses.edits.loops import Loop, loops
+from probe.hypotheses.edits.loops import Loop, loops, runs
+from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.step_words import step_name, steps_name
-from probe.ops.step import Ref, Step
-from probe.trial.case import Case
+from probe.ops import Parameter
+from probe.ops.step import Ref, Step, weights_of
+from probe.trial.case import Case, users_of
 from probe.trial.change import Change
 
-__all__ = ["passes_left_out", "run_otherwise"]
+__all__ = ["ended_early", "passes_left_out", "run_otherwise"]
 
+_RUNS = 6
+"""How many runs of steps that stand several times are looked at."""
 _MORE, _LESS, _ALONE = 2, 3, 12
 """How many passes more or less, and of how many each is left out."""
 
@@ -36,6 +40,46 @@ def run_otherwise(case: Case) -> Iterator[Change]:
             again = _once_more(loop, 1, number)
             names = {ref: Ref(_place(loop, ref, number)) for ref in _handed(loop, number)}
             yield _one_pass(loop, number, "run twice", names, again)
+
+
+def ended_early(case: Case) -> Iterator[Change]:
+    """Loops that end some passes earlier, those as well that have few passes or of which the last
+    one lacks what nothing takes. Of several layers, each with its own weights, one is left out."""
+    constant = of_parameters(case)
+    for run in runs(case)[:_RUNS]:
+        end = run.before + run.size + run.length
+        last = [at for at in range(end - min(run.size, run.length), end) if at not in constant]
+        shown = [at for at in last if _taken_behind(case, at, end)]
+        if any(_weights(case, at) != _weights(case, at - run.size) for at in last):
+            continue
+        for less in range(1, min(_LESS, run.length // run.size + 1) + 1):
+            names = {Ref(at): Ref(at - less * run.size) for at in shown}
+            if shown and min(ref.step for ref in names.values()) >= run.before:
+                yield _ends_with(case, end, names, less)
+
+
+def _taken_behind(case: Case, at: int, end: int) -> bool:
+    """Whether a step from ``end`` on takes what a step gives, or the layer gives it."""
+    takers = users_of(case).get(Ref(at), ())
+    return at == len(case.steps) - 1 or any(taker >= end for taker in takers)
+
+
+def _weights(case: Case, at: int) -> set[str]:
+    """The names of the weights that a step takes."""
+    taken = [case.steps[ref.step] for ref in case.steps[at].sources(at) if ref.step >= 0]
+    own = [step for step in taken if isinstance(step.op, Parameter)]
+    return set(weights_of((case.steps[at], *own)))
+
+
+def _ends_with(case: Case, end: int, names: dict[Ref, Ref], less: int) -> Change:
+    steps = {
+        at: Step(case.steps[at].op, tuple(names.get(ref, ref) for ref in sources))
+        for at in range(end, len(case.steps))
+        if not names.keys().isdisjoint(sources := case.steps[at].sources(at))
+    }
+    passes = f"{less} pass{'es' * (less > 1)}"
+    what = f"the loop that ends with {step_name(case, end - 1)} ends {passes} earlier"
+    return Change(what, "", steps, names.get(Ref(len(case.steps) - 1)), of=end - 1)
 
 
 def passes_left_out(case: Case) -> Iterator[Change]:
