@@ -244,3 +244,45 @@ def test_a_norm_in_float32_that_was_cast(again):
     assert finding.slug == "cast-order"
     assert "rounded to bfloat16 before the gain" in finding.claim
     assert ("and the output again" in finding.claim) is again
+
+
+class Skips(nn.Module):
+    """A convolution along time, whose steps are split into those of three phases."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(3, 5, 2)
+
+    def forward(self, x):
+        y = torch.relu(self.conv(x)).view(-1, 5, 3, 4)
+        return y.permute(0, 2, 1, 3).reshape(len(x), 15, 4)
+
+
+def test_only_an_axis_of_channels_is_called_that():
+    model, x = Skips().eval(), RNG.normal(size=(2, 3, 13)).astype("f")
+    with torch.no_grad():
+        y = torch.relu(model.conv(torch.from_numpy(x))).view(2, 5, 4, 3)
+        y = y.permute(0, 3, 1, 2).reshape(2, 15, 4).numpy()
+    (first, *_) = probe.check(model, "", x, expected=y).findings
+    assert first.left <= 1 and "axis 2 of (2, 5, 12) is split" in first.claim, first
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "slug"),
+    [
+        (nn.Sequential(nn.Conv1d(6, 4, 1), nn.Tanh()), (2, 6, 5), "reversed-channels"),
+        (
+            nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3)),
+            (2, 5, 6),
+            "rearranged-tensor",
+        ),
+    ],
+    ids=["channels", "steps"],
+)
+def test_time_steps_that_are_reversed_are_no_channels(model, shape, slug):
+    x = RNG.normal(size=shape).astype("f")
+    with torch.no_grad():
+        y = model.eval()(torch.from_numpy(x).flip(1)).numpy()
+    (first, *_) = probe.check(model, "", x, expected=y).findings
+    assert (first.slug, first.left <= 1) == (slug, True), first
+    assert f"axis 1 of the input ({shape[1]} elements) is reversed" in first.claim

@@ -8,6 +8,8 @@ from itertools import permutations
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.axes_of_channels import of_channels
+from probe.hypotheses.edits.mapped_tensors import axis_name
 from probe.hypotheses.precision.low_precision import summing
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.precision import Precision
@@ -36,16 +38,16 @@ def _woven(case: Case) -> Iterator[tuple[int, ops.Reshape, ops.Transpose, ops.Re
             yield position, first, middle, last
 
 
-def _split_axes(sizes: tuple[int, ...], parts: tuple[int, ...]) -> list[tuple[int, int]]:
-    """(start, stop) of the parts that each axis of more than one was split into."""
+def _split_axes(sizes: tuple[int, ...], parts: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """(start, stop, axis) of the parts that each axis of more than one was split into."""
     found, at = [], 0
-    for size in sizes:
+    for axis, size in enumerate(sizes):
         start, product = at, 1
         while at < len(parts) and (product < size or at == start):
             product *= parts[at]
             at += 1
         if at - start > 1:
-            found.append((start, at))
+            found.append((start, at, axis))
     return found
 
 
@@ -62,7 +64,8 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
         patches = bool(summing(case)) and shape[:1] == last.shape[:1] and shape != last.shape
         main = "patch-order" if patches else ""
         parts = "pixels and channels of a patch" if patches else "parts"
-        for start, stop in _split_axes(shape, first.shape):
+        for start, stop, axis in _split_axes(shape, first.shape):
+            name, verb = _axis_that_is_split(case, position, axis)
             for order in permutations(range(start, stop)):
                 where = [*range(start), *order, *range(stop, len(first.shape))]
                 if where == sorted(where):
@@ -71,25 +74,25 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                 back = np.argsort(where)
                 turn = replace(middle, perm=tuple(int(back[axis]) for axis in middle.perm))
                 own, other = first.shape[start:stop], split.shape[start:stop]
-                claim = f"the channels are split as {other} instead of {own}"
+                claim = f"{name} {verb} split as {other} instead of {own}"
                 if own == other:
                     axes = tuple(axis - start for axis in order)
-                    claim = f"the channels are split as {own} with the axes in the order {axes}"
+                    claim = f"{name} {verb} split as {own} with the axes in the order {axes}"
                 yield case.edit(
                     claim,
                     _three(case, position, split, turn),
                     main=main,
-                    do=f"split the channels as {own}",
+                    do=f"split {name} as {own}",
                 )
                 if len(order) == 2:
                     yield case.edit(
-                        f"the channels are split as {other} and transposed, not as {own}",
+                        f"{name} {verb} split as {other} and transposed, not as {own}",
                         case.with_op(position, split),
-                        do=f"split the channels as {own} and transpose",
+                        do=f"split {name} as {own} and transpose",
                     )
         yield from _other_numbers_of_groups(case, position, first)
         turned = tuple(first.shape[axis] for axis in middle.perm)
-        for start, stop in _split_axes(last.shape, turned):
+        for start, stop, _ in _split_axes(last.shape, turned):
             for order in permutations(range(start, stop)):
                 if list(order) != sorted(order):
                     perm = (
@@ -108,7 +111,8 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
 
 def _other_numbers_of_groups(case: Case, position: int, first: ops.Reshape) -> Iterator[Edit]:
     """Channels that are split into groups and their parts, into another number of groups."""
-    for start, stop in _split_axes(case.input_of(position).shape, first.shape):
+    for start, stop, axis in _split_axes(case.input_of(position).shape, first.shape):
+        name, verb = _axis_that_is_split(case, position, axis)
         own = first.shape[start:stop]
         if len(own) != 2:
             continue
@@ -118,10 +122,19 @@ def _other_numbers_of_groups(case: Case, position: int, first: ops.Reshape) -> I
             if size % groups == 0 and other not in (own, own[::-1]):
                 split = replace(first, shape=(*first.shape[:start], *other, *first.shape[stop:]))
                 yield case.edit(
-                    f"the channels are split as {other} and transposed, not as {own}",
+                    f"{name} {verb} split as {other} and transposed, not as {own}",
                     case.with_op(position, split),
-                    do=f"split the channels as {own}",
+                    do=f"split {name} as {own}",
                 )
+
+
+def _axis_that_is_split(case: Case, position: int, axis: int) -> tuple[str, str]:
+    """An axis of what a step takes, with its verb: within a block channels only where a step says
+    so, since it may be that of time steps or of positions."""
+    (ref,) = case.steps[position].sources(position)
+    if (not case.calls and axis) or of_channels(case, ref, axis):
+        return "the channels", "are"
+    return axis_name(case, ref, axis), "is"
 
 
 def _three(case: Case, position: int, split: ops.Reshape, turn: ops.Transpose) -> tuple[Step, ...]:

@@ -7,10 +7,12 @@ from itertools import permutations
 
 import numpy as np
 
+from probe.hypotheses.edits.axes_of_channels import of_channels
 from probe.hypotheses.edits.op_words import op_words
 from probe.hypotheses.edits.step_words import tensor_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops import BatchNormalization, Conv, GroupNormalization, MatMul, Reshape, Take, Transpose
+from probe.ops.step import Ref
 from probe.ops.weight import Weight
 from probe.trial.case import Case
 from probe.trial.edit import Edit
@@ -142,7 +144,7 @@ def reversed_channels(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 f"axis {axis} of the input ({x.shape[axis]} elements) is reversed",
                 inputs=inputs,
-                do=do,
+                **_of_reversed(case, Ref(-1), axis, do),
             )
     y = case.healthy
     for axis in range(1, y.ndim):
@@ -151,8 +153,15 @@ def reversed_channels(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 f"axis {axis} of the output is reversed",
                 case.appended(Take(axis, list(order))),
-                do=do,
+                **_of_reversed(case, Ref(len(case.steps) - 1), axis, do),
             )
+
+
+def _of_reversed(case: Case, ref: Ref, axis: int, do: str) -> dict[str, str]:
+    """What an edit is named that reverses an axis: of time steps or places no channels."""
+    if of_channels(case, ref, axis) is False:
+        return {"main": "rearranged-tensor"}
+    return {"do": do}
 
 
 @hypothesis("wrong-axis")
