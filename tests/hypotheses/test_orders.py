@@ -264,7 +264,8 @@ def test_only_an_axis_of_channels_is_called_that():
         y = torch.relu(model.conv(torch.from_numpy(x))).view(2, 5, 4, 3)
         y = y.permute(0, 3, 1, 2).reshape(2, 15, 4).numpy()
     (first, *_) = probe.check(model, "", x, expected=y).findings
-    assert first.left <= 1 and "axis 2 of (2, 5, 12) is split" in first.claim, first
+    assert (first.slug, first.left <= 1) == ("group-axis", True), first
+    assert "axis 2 of (2, 5, 12) is split" in first.claim
 
 
 @pytest.mark.parametrize(

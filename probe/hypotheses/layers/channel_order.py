@@ -61,7 +61,11 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
     """
     for position, first, middle, last in _woven(case):
         shape = case.input_of(position).shape
+        turned = tuple(first.shape[axis] for axis in middle.perm)
+        # a patch has rows and columns: of one axis that is split and kept so there are none
+        several = max(map(len, (_split_axes(shape, first.shape), _split_axes(last.shape, turned))))
         patches = bool(summing(case)) and shape[:1] == last.shape[:1] and shape != last.shape
+        patches = patches and several > 1
         main = "patch-order" if patches else ""
         parts = "pixels and channels of a patch" if patches else "parts"
         for start, stop, axis in _split_axes(shape, first.shape):
@@ -91,7 +95,6 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                         do=f"split {name} as {own} and transpose",
                     )
         yield from _other_numbers_of_groups(case, position, first)
-        turned = tuple(first.shape[axis] for axis in middle.perm)
         for start, stop, _ in _split_axes(last.shape, turned):
             for order in permutations(range(start, stop)):
                 if list(order) != sorted(order):
