@@ -8,7 +8,13 @@ from probe.trial.case import Case, shape_of, users_of
 
 __all__ = ["of_channels"]
 
-_SECOND = (ops.Conv, ops.ConvTranspose, ops.AveragePool, ops.MaxPool, ops.BatchNormalization)
+_SECOND: tuple[type[Op], ...] = (
+    ops.Conv,
+    ops.ConvTranspose,
+    ops.AveragePool,
+    ops.MaxPool,
+    ops.BatchNormalization,
+)
 _SECOND += (ops.GroupNormalization, ops.GlobalAveragePool, ops.GlobalMaxPool)
 _LAST = (ops.MatMul, ops.LayerNormalization, ops.Embedding, ops.Recurrence)
 _LEAST = 3

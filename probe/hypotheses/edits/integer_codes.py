@@ -7,7 +7,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.rewriting import made_by, of_parameters, source_of
-from probe.ops.base import Rearrangement
+from probe.ops.base import Op, Rearrangement
 from probe.ops.step import Ref
 from probe.trial.case import Case, once, users_of
 
@@ -15,15 +15,29 @@ __all__ = ["GROWING", "added_to_sums", "holds_codes"]
 
 GROWING = (ops.Mul, ops.ReduceSum, ops.Product, ops.MatMul, ops.Conv, ops.BitShift)
 """What integers grow by, so that they may overflow."""
-_PASSING = (ops.Cast, ops.Clip, ops.Relu, ops.Abs, ops.Neg, ops.Max, ops.Min)
+_PASSING: tuple[type[Op], ...] = (ops.Cast, ops.Clip, ops.Relu, ops.Abs, ops.Neg, ops.Max, ops.Min)
 _PASSING += (ops.Round, ops.Floor, ops.Ceil, ops.Trunc, ops.ReduceMax, ops.ReduceMin)
 _PASSING += (ops.ReduceSum, ops.BitwiseAnd, ops.BitwiseOr, ops.BitwiseXor, ops.BitwiseNot)
 _PASSING += (ops.BitShift, ops.Mod, ops.FloorDiv)
 """What gives codes where its first operand holds them."""
 _MOVING = (ops.Cast, Rearrangement)
-_INDICES = (ops.Embedding, ops.EmbeddingBag, ops.Lookup, ops.OneHot, ops.Bucketize)
+_INDICES: tuple[type[Op], ...] = (
+    ops.Embedding,
+    ops.EmbeddingBag,
+    ops.Lookup,
+    ops.OneHot,
+    ops.Bucketize,
+)
 _INDICES += (ops.ArgMax, ops.NonZero, ops.Unique)
-_TRUTHS = (ops.And, ops.Or, ops.Not, ops.Xor, ops.Equal, ops.NotEqual, ops.Greater)
+_TRUTHS: tuple[type[Op], ...] = (
+    ops.And,
+    ops.Or,
+    ops.Not,
+    ops.Xor,
+    ops.Equal,
+    ops.NotEqual,
+    ops.Greater,
+)
 _TRUTHS += (ops.GreaterOrEqual, ops.Less, ops.LessOrEqual, ops.ReduceAll, ops.ReduceAny)
 _ASIDE = (ops.Div, ops.Pow, ops.ScatterElements, ops.ScatterND)
 """What takes places, counts or exponents behind its first operand."""

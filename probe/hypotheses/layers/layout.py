@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import fields
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 
@@ -157,7 +158,7 @@ def reversed_channels(case: Case) -> Iterator[Edit]:
             )
 
 
-def _of_reversed(case: Case, ref: Ref, axis: int, do: str) -> dict[str, str]:
+def _of_reversed(case: Case, ref: Ref, axis: int, do: str) -> dict[str, Any]:
     """What an edit is named that reverses an axis: of time steps or places no channels."""
     if of_channels(case, ref, axis) is False:
         return {"main": "rearranged-tensor"}
