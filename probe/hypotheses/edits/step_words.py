@@ -22,6 +22,7 @@ from probe.trial.case import Case, once, users_of
 from probe.trial.gathered import Gathered
 
 __all__ = [
+    "BEFORE_ITS_BIAS",
     "call_name",
     "call_of",
     "input_name",
@@ -34,6 +35,7 @@ __all__ = [
     "tensor_name",
 ]
 
+BEFORE_ITS_BIAS = " before its bias is added"
 _LONG = 60
 """Characters of a name in which what it is made of is named, too."""
 
@@ -89,7 +91,7 @@ def _before_the_rest(case: Case, position: int) -> str:
     if last == position:
         return ""
     if isinstance(case.steps[last].op, ops.Add):
-        return " before its bias is added"
+        return BEFORE_ITS_BIAS
     return f" before its {op_words(case.steps[last].op)}"
 
 

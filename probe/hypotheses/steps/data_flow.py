@@ -18,7 +18,14 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.edits.changes import Changes
 from probe.hypotheses.edits.rewriting import inserted, of_parameters, taking, with_sources
-from probe.hypotheses.edits.step_words import input_name, listed, step_name, steps_name, tensor_name
+from probe.hypotheses.edits.step_words import (
+    BEFORE_ITS_BIAS,
+    input_name,
+    listed,
+    step_name,
+    steps_name,
+    tensor_name,
+)
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Op
 from probe.ops.shape.rearrange import Outputs
@@ -121,7 +128,8 @@ def _not_joined(case: Case, position: int, kept: Ref, others: Sequence[Ref]) -> 
         return f"{names} left out of {step_name(case, position)}"
     first, second = (kept, others[0]) if kind is ops.Div else (others[0], kept)
     name, verb = listed([tensor_name(case, first)]).rsplit(" ", 1)
-    return f"{name} {verb} not {_JOINED[kind]} {tensor_name(case, second)}"
+    whole = tensor_name(case, second).removesuffix(BEFORE_ITS_BIAS)
+    return f"{name} {verb} not {_JOINED[kind]} {whole}"
 
 
 def _not_turned(case: Case) -> Iterator[Change]:
