@@ -12,9 +12,9 @@ from probe import ops
 from probe.diagnosis.changed_calls import changed_steps
 from probe.hypotheses.edits.attention_parts import Masked
 from probe.hypotheses.edits.rewriting import of_parameters
-from probe.hypotheses.edits.step_words import step_name, tensor_name
+from probe.hypotheses.edits.step_words import call_of, step_name, tensor_name
 from probe.ops.base import Elementwise, Rearrangement
-from probe.ops.step import Ref
+from probe.ops.step import Ref, weights_of
 from probe.trial.case import Case, once, shape_of, users_of
 from probe.trial.edit import Edit
 
@@ -59,10 +59,12 @@ def _roles(case: Case, places: list[int]) -> dict[str, str]:
     found: dict[str, str] = {}
     fixed = [at for at in places if at in of_parameters(case)]
     taking = [user for at in fixed for user in users_of(case).get(Ref(at), ())]
+    made = [user for at in fixed if _is_computed(case, at) for user in users_of(case)[Ref(at)]]
     for position in dict.fromkeys((*places, *taking)):
         if position in of_parameters(case):
             continue
-        for role in _ROLES:
+        whole = position in places or position not in made
+        for role in _ROLES if whole else _ROLES_OF_COMPUTED:
             if told := next(role(case, position), None):
                 found.setdefault(*told)
                 break
@@ -70,6 +72,13 @@ def _roles(case: Case, places: list[int]) -> dict[str, str]:
     if not found and 0 < len(computed) <= _NAMED:
         return {"": f"take {' and '.join(step_name(case, at) for at in computed)}"}
     return found
+
+
+def _is_computed(case: Case, position: int) -> bool:
+    """Whether a step computes something of parameters, which whoever takes that may call a bias, a
+    step on the way being none."""
+    computes = not isinstance(case.steps[position].op, Rearrangement)
+    return bool(case.steps[position].sources(position)) and computes
 
 
 Role = Callable[[Case, int], Iterator[tuple[str, str]]]
@@ -96,7 +105,7 @@ def _hidden(x: np.ndarray) -> np.ndarray | None:
     if x.dtype.kind == "b" or np.isin(x, (0, 1)).all():
         hidden = x == 0
         upper = np.triu(np.ones(x.shape[-2:], bool), 1)
-        return np.asarray(upper if (~hidden == upper).all() else hidden)
+        return np.asarray(upper if upper.any() and (~hidden == upper).all() else hidden)
     if (hidden := x <= _HIDDEN).any():
         return np.asarray(hidden)
     return None
@@ -104,9 +113,9 @@ def _hidden(x: np.ndarray) -> np.ndarray | None:
 
 def _kind_of_mask(hidden: np.ndarray) -> str:
     later = np.triu(np.ones(hidden.shape[-2:], bool), 1)
-    if (hidden == later).all():
+    if later.any() and (hidden == later).all():
         return "causal mask"
-    if (hidden[..., :1, :] == hidden).all():
+    if min(hidden.shape[-2:]) > 1 and (hidden[..., :1, :] == hidden).all():
         return "padding mask"
     if later.any() and hidden[..., later].all():
         return "causal mask with a window or padding"
@@ -145,8 +154,37 @@ def _scale(case: Case, position: int) -> Iterator[tuple[str, str]]:
             yield "gain of the norm", f"{sign} by {name}"
     elif _looked_up(case, other):
         yield "embedding scale", f"{sign} the embeddings by {name}"
-    elif _before_softmax(case, position):
+    elif _before_softmax(case, position) and _of_scores(case, position):
         yield "attention scale", f"{sign} the scores by {name} before the softmax"
+    elif _before_softmax(case, position):
+        yield "scale before the softmax", f"{sign} by {name} before the softmax"
+
+
+def _of_scores(case: Case, position: int) -> bool:
+    """Whether what a step takes or gives are products of queries and keys, two tensors of the
+    layer, or an attention's inputs: other numbers have a softmax, too."""
+    line, behind = [position], {position}
+    for _ in range(_NEAR):
+        line = [ref.step for at in line for ref in _sources(case, at)]
+        behind = {user for at in behind for user in users_of(case).get(Ref(at), ())}
+        if any(_is_a_product(case, at) for at in {*line, *behind}):
+            return True
+        line = [at for at in line if isinstance(case.steps[at].op, _ALONE)]
+        ends = (ops.Softmax, ops.Attention)
+        behind = {at for at in behind if not isinstance(case.steps[at].op, ends)}
+    return False
+
+
+def _sources(case: Case, position: int) -> list[Ref]:
+    sources = case.steps[position].sources(position)
+    return [ref for ref in sources if ref.step >= 0 and ref.step not in of_parameters(case)]
+
+
+def _is_a_product(case: Case, position: int) -> bool:
+    op, sources = case.steps[position].op, case.steps[position].sources(position)
+    if isinstance(op, ops.Product | ops.Einsum):
+        return len([ref for ref in sources if ref.step not in of_parameters(case)]) > 1
+    return isinstance(op, ops.Attention)
 
 
 def _joins_residual(case: Case, ref: Ref) -> bool:
@@ -185,16 +223,68 @@ def _residual(case: Case, position: int) -> Iterator[tuple[str, str]]:
     if not isinstance(case.steps[position].op, ops.Add) or len(sources) != 2:
         return
     for skip, branch in (sources, sources[::-1]):
-        if skip in _made_of(case, branch) and not _part_of_activation(case, skip, branch):
+        if skip not in _made_of(case, branch) or _part_of_activation(case, skip, branch):
+            continue
+        if not _state_of_a_recurrence(case, position, skip, branch):
             name = tensor_name(case, skip)
             yield "residual connection", f"add {name} to what the branch gives"
 
 
 def _part_of_activation(case: Case, skip: Ref, branch: Ref) -> bool:
-    """Whether all between the two acts on single elements, such as x + x^3 within a GELU."""
-    between = [ref.step for ref in _made_of(case, branch) | {branch} if ref.step > skip.step]
-    steps = [case.steps[at].op for at in between if at not in of_parameters(case)]
-    return all(isinstance(op, Elementwise | ops.Add | ops.Mul) for op in steps)
+    """Whether all between the two acts on single elements, such as x + x^3 within a GELU, or
+    x + c (y - x), which lies between two tensors."""
+    return all(isinstance(case.steps[at].op, _ALONE) for at in _between(case, skip, branch))
+
+
+_ALONE = (Elementwise, Rearrangement, ops.Add, ops.Sub, ops.Mul, ops.Div, ops.Pow)
+"""What acts on single elements, or moves them."""
+
+
+def _between(case: Case, skip: Ref, branch: Ref) -> list[int]:
+    """The steps on the way from one tensor to another that is made of it."""
+    reached, wanted = {skip}, {ref.step for ref in _made_of(case, branch) | {branch}}
+    for at in range(skip.step + 1, branch.step + 1):
+        if not reached.isdisjoint(case.steps[at].sources(at)):
+            reached |= {Ref(at, index) for index in range(len(case.values[at]))}
+    return sorted({ref.step for ref in reached if ref != skip} & wanted)
+
+
+def _state_of_a_recurrence(case: Case, position: int, skip: Ref, branch: Ref) -> bool:
+    """Whether a sum adds to what the same line gave in the pass of a loop before, what the same
+    parameters make of it and of something new: a state and the next element of a sequence."""
+    if skip.step < 0 or not _same_line(case, position, skip.step):
+        return False
+    own = case.steps[skip.step].sources(skip.step)
+    pairs = [pair for pair in (own, own[::-1]) if pair[0] in _made_of(case, pair[1])]
+    if not pairs:
+        return False
+    here = _between(case, skip, branch)
+    before = _between(case, *pairs[0])
+    known = _made_of(case, skip) | {skip}
+    new = [
+        source
+        for at in here
+        for source in _sources(case, at)
+        if source not in known and source.step not in here
+    ]
+    used, used_before = (
+        {name for at in steps for name in _weights_of(case, at)} for steps in (here, before)
+    )
+    return bool(used) and used == used_before and bool(new)
+
+
+def _weights_of(case: Case, position: int) -> set[str]:
+    """The parameters that a step has or takes."""
+    sources = case.steps[position].sources(position)
+    taken = (case.steps[ref.step] for ref in sources if ref.step in of_parameters(case))
+    return {*weights_of((case.steps[position], *taken))}
+
+
+def _same_line(case: Case, first: int, second: int) -> bool:
+    """Whether two steps are of calls that one line of the model's source makes."""
+    calls = call_of(case, first), call_of(case, second)
+    codes = {case.sites[call].code if call in case.sites else "" for call in calls}
+    return len(codes) == 1 and "" not in codes
 
 
 @once
@@ -219,7 +309,7 @@ def _embedding(case: Case, position: int) -> Iterator[tuple[str, str]]:
         table = ref.step in of_parameters(case) and len(shape_of(case, ref)) > 1
         if (
             table
-            and not _whole(ref.of(case.inputs, case.values))
+            and not _evenly(ref.of(case.inputs, case.values))
             and min(shape_of(case, ref)[-2:]) > 1
             and not _before_softmax(case, position)
         ):
@@ -259,8 +349,14 @@ def _splits(wide: tuple[int, ...], parts: tuple[int, ...]) -> bool:
 
 
 _ROLES: tuple[Role, ...] = (*(_mask, _scale, _residual, _embedding, _bias, _shift, _heads),)
+_ROLES_OF_COMPUTED: tuple[Role, ...] = (_mask, _scale, _embedding)
+"""What may be computed of parameters and still go by its name."""
 
 
-def _whole(x: np.ndarray) -> bool:
-    """Whether all numbers are whole: places, which are no table of what positions mean."""
-    return bool((x == np.rint(x)).all())
+def _evenly(x: np.ndarray) -> bool:
+    """Whether numbers are whole, or grow evenly along each axis: places, which are no table of what
+    positions mean."""
+    if (x == np.rint(x)).all():
+        return True
+    near = 1e-5 * float(np.abs(x).max(initial=0.0))
+    return all((np.abs(np.diff(x, 2, axis)) <= near).all() for axis in range(x.ndim))

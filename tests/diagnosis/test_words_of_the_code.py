@@ -11,10 +11,12 @@ from torch import nn
 import probe
 from probe import ops
 from probe.description.description import Site
+from probe.diagnosis.field_words import _kind_of_mask
 from probe.diagnosis.what_to_do import WHAT_TO_DO
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import CAUSES
 from probe.hypotheses.edits.step_words import tensor_name
+from probe.hypotheses.steps.data_flow import left_out
 from probe.hypotheses.steps.moved_steps import _moved
 from probe.hypotheses.steps.reshaped_axes import _read_otherwise
 from probe.ops.step import Ref, Step
@@ -223,6 +225,8 @@ def test_what_a_module_gives_before_its_bias_is_not_its_output():
     case = Case(steps, (x,), values, values[-1][0], calls=("proj",) * 3)
     names = [tensor_name(case, Ref(at)) for at in (0, 2)]
     assert names == ["the output of proj before its bias is added", "the output of proj"]
+    claims = [change.claim for change in left_out(case)]
+    assert claims[0] == "b is not added to the output of proj"
 
 
 def test_axes_of_one_length_are_told_apart_by_their_order():
@@ -271,3 +275,80 @@ def test_parts_of_a_call_are_its_outputs():
         names = [tensor_name(case, Ref(at)) for at in range(1, len(steps), 2)]
         whole = ["unbind"] if len(calls) == 4 else ["the first unbind", "the second unbind"]
         assert names == [f"output {part} of {name}" for name in whole for part in (0, 1)]
+
+
+class Fields(nn.Module):
+    """What looks like a part of a block of attention and is none, and what is one."""
+
+    def __init__(self, kind):
+        super().__init__()
+        torch.manual_seed(2)
+        self.kind, self.wrong = kind, False
+        self.mix, self.more = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.alpha = nn.Parameter(torch.rand(4) + 0.5)
+
+    def forward(self, x):
+        return getattr(self, f"{self.kind}")(x)
+
+    def snake(self, x):
+        y = self.mix(x)
+        sine = torch.sin(self.alpha * y).square().flatten(1).view_as(y)
+        return y + (sine if self.wrong else (self.alpha + 0.1).reciprocal() * sine)
+
+    def guided(self, x):
+        y, z = self.mix(x), self.more(x)
+        return self.more((z if self.wrong else y) + 4 * (z - y))
+
+    def state(self, x):
+        h = x[:, 0]
+        for t in range(1, 6):
+            made = self.mix(torch.tanh(h) + x[:, t])
+            h = made if self.wrong else h + made
+        return h
+
+    def pooled(self, x):
+        y = self.mix(x)
+        return (torch.softmax(y if self.wrong else 3 * y, 1) * x).sum(1)
+
+    def grid(self, x):
+        places = torch.arange(6.0)[:, None].expand(6, 4) - torch.arange(4.0) / 3
+        return 2 * torch.sigmoid(self.mix(x)) + (places if self.wrong else places - 0.5)
+
+    def computed(self, x):
+        return self.mix(x) + (self.alpha if self.wrong else 1 - self.alpha)
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        ("snake", ""),
+        ("guided", ""),
+        ("state", ""),
+        ("pooled", "scale before the softmax"),
+        ("grid", ""),
+        ("computed", ""),
+    ],
+)
+def test_the_word_of_the_field_is_said_of_what_it_is(kind, word):
+    model, x = (
+        Fields(kind).eval(),
+        torch.from_numpy(np.random.default_rng(3).normal(size=(2, 6, 4))),
+    )
+    model.wrong = True
+    with torch.no_grad():
+        values = model(x.float()).numpy()
+    model.wrong = False
+    finding = probe.check(model, "", x.float().numpy(), expected=values).findings[0]
+    told, colon, _ = finding.claim.partition(": ")
+    assert finding.left <= 1 and (told if colon and len(told) < 30 else "") == word, finding
+
+
+def test_a_mask_without_later_positions_is_not_causal():
+    """Of each sample whether it goes on, as a recurrence over padding takes it."""
+    for hidden, kind in (
+        (np.triu(np.ones((4, 4), bool), 1), "causal mask"),
+        (np.array([[False, True, True]] * 4), "padding mask"),
+        (np.zeros((3, 1), bool), "mask"),
+        (np.array([[True], [False], [True]]), "mask"),
+    ):
+        assert _kind_of_mask(hidden) == kind
