@@ -11,6 +11,8 @@ import numpy as np
 from probe.diagnosis.reproducing import edits_of
 from probe.evaluation.allowance import Values
 from probe.hypotheses import Hypothesis
+from probe.ops import Constant
+from probe.ops.step import Step
 from probe.trial.budget import Budget
 from probe.trial.case import Case
 from probe.trial.edit import Edit
@@ -49,6 +51,8 @@ HELPS = 0.97
 _EXACT, _CHANCE = 1e-5, 0.02
 """What a mistake may leave of a value that it gives exactly, as a share of the largest difference;
 and of its own, where little is allowed more than the difference."""
+_HIDDEN = -1e30
+"""What code has in place of -inf."""
 _MOST_OF_IT = 0.7
 """What a mistake may leave in a slice of a large layer for all of it to be computed."""
 _NEXT_TO_NOTHING, _NEARLY_ALLOWED = 1e-3, 1e3
@@ -225,7 +229,31 @@ def score(
     rest = left(case, predicted, allowed)
     if edit.as_healthy and share < _NEXT_TO_NOTHING and 1 < rest < _NEARLY_ALLOWED:
         rest = left(case, predicted, allowed * amplified(case, edit, predicted))
+    finite = _with_finite_masks(case, edit, predicted) if share < CLEARLY < rest else None
+    if finite is not None:
+        return score(view, finite, replace(scored, edit=finite), some, difference, few)
     return replace(scored, share=share, left=rest)
+
+
+def _with_finite_masks(case: Case, edit: Edit, predicted: np.ndarray) -> Edit | None:
+    """The same mistake where -inf is a large negative number, as many ports have: that tells where
+    a mistake leaves a softmax nothing, of which -inf makes NaN. None where it does not."""
+    if not np.isnan(case.pick(predicted)[np.isfinite(case.seen)]).any():
+        return None
+    steps = tuple(map(_finite, edit.steps))
+    if all(own is other for own, other in zip(steps, edit.steps, strict=True)):
+        return None
+    return replace(edit, steps=steps)
+
+
+def _finite(step: Step) -> Step:
+    """A step, with a large negative number where it is a constant that has -inf."""
+    if not isinstance(step.op, Constant) or step.op.value.dtype.kind != "f":
+        return step
+    endless = np.isneginf(step.op.value)
+    if not endless.any():
+        return step
+    return replace(step, op=replace(step.op, value=np.where(endless, _HIDDEN, step.op.value)))
 
 
 def _at_sample(scored: Scored, guess: np.ndarray, some: Sample) -> Scored:

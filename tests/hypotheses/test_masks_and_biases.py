@@ -264,3 +264,21 @@ def test_a_map_that_leaves_nothing_of_a_mask_is_said_to_ignore_it():
     assert "input 1 is taken as 1 everywhere" in words
     assert not any("input 1" in each and "the first of 2 blocks" in each for each in words)
     assert any("input 1" in each and "in turn" in each for each in words)
+
+
+class Pooled(nn.Module):
+    """Frames weighed by a softmax over those that are valid, for each channel."""
+
+    def forward(self, x, valid):
+        scores = torch.sin(3 * x).masked_fill(valid == 0, float("-inf"))
+        return (torch.softmax(scores, -1) * x).sum(-1)
+
+
+def test_a_port_that_masks_by_a_large_number_has_shares_where_all_is_masked():
+    x, valid = drawn(2, 6, 11), np.ones((2, 1, 11), np.float32)
+    valid[1, :, 7:] = 0
+    scores = np.where(valid == 0, -1e9, np.sin(3 * x))
+    shares = np.exp(scores - scores.max(1, keepdims=True))
+    y = (shares / shares.sum(1, keepdims=True) * x).sum(-1)
+    (finding,) = probe.check(Pooled(), "", (x, valid), expected=y.astype(np.float32)).findings
+    assert (finding.slug, finding.also, finding.left <= 1) == ("wrong-axis", (), True), finding
