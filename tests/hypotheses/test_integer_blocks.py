@@ -93,14 +93,14 @@ def test_numbers_and_ends_of_a_sum(wrong, claim):
 class Quantised(nn.Module):
     """A linear layer with a kernel and a ReLU of few bits."""
 
-    def __init__(self, kernel=(-8, 7), steps=4, wraps=False):
+    def __init__(self, kernel=(-8, 7), steps=4, wraps=False, size=32):
         super().__init__()
         torch.manual_seed(0)
         self.linear = nn.Linear(8, 6)
-        self.kernel, self.steps, self.wraps = kernel, steps, wraps
+        self.kernel, self.steps, self.wraps, self.size = kernel, steps, wraps, size
 
     def forward(self, x):
-        kernel = torch.clamp(torch.round(self.linear.weight * 32), *self.kernel) / 32
+        kernel = torch.clamp(torch.round(self.linear.weight * self.size), *self.kernel) / self.size
         y = torch.round(functional.linear(x, kernel, self.linear.bias) * self.steps)
         y = y.clamp(min=0) % 16 if self.wraps else y.clamp(0, 15)
         return y / self.steps
@@ -111,6 +111,7 @@ class Quantised(nn.Module):
     [
         ({"kernel": (-4, 3)}, "saturation: "),
         ({"steps": 8}, "is in steps of 0.125, not 0.25"),
+        ({"size": 64, "kernel": (-16, 15)}, "steps of 0.015625, not 0.03125, in the same range"),
         ({"wraps": True}, "wrap-around: wrapping around above 15 instead of Clip to 0 .. 15"),
     ],
 )

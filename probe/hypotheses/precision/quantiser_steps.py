@@ -44,6 +44,38 @@ def _other_steps(case: Case) -> Iterator[Change]:
             x, *_ = case.steps[there].sources(there)
             what = f"{tensor_name(case, x)} is in steps of {width:g}, not {own:g}"
             yield Change(what, "", steps, key=("steps", factor), of=there)
+            ends = _other_ends(case, there, back, own / width)
+            if ends:
+                what += ", in the same range"
+                yield Change(what, "", steps | ends, key=("steps and ends", factor), of=there)
+
+
+def _other_ends(case: Case, there: int, back: int, times: float) -> dict[int, Step]:
+    """The ends of a quantiser's codes between two steps, so many times as far apart: those of
+    other bits."""
+    steps: dict[int, Step] = {}
+    at = case.steps[back].sources(back)[0].step
+    while at > there:
+        op, sources = case.steps[at].op, case.steps[at].sources(at)
+        if isinstance(op, ops.Clip):
+            low, high = (end if end is None else _end(end, times) for end in (op.low, op.high))
+            steps[at] = Step(ops.Clip(low, high), sources)
+        elif isinstance(op, ops.Min | ops.Max) and len(sources) == 2:
+            value = np.asarray(sources[1].of(case.inputs, case.values))
+            if value.size != 1:
+                return {}
+            new = len(case.steps) + 1 + len(steps)
+            steps[new] = Step(ops.Constant(np.asarray(_end(value.item(), times))), ())
+            steps[at] = Step(op, (sources[0], Ref(new)))
+        at = sources[0].step
+    return steps
+
+
+def _end(end: float, times: float) -> float:
+    """One of the ends -2 ** bits and 2 ** bits - 1 with other bits."""
+    if end > 0:
+        return (end + 1) * times - 1
+    return end * times
 
 
 def _number(case: Case, position: int) -> float | None:
