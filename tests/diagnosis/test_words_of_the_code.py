@@ -352,3 +352,25 @@ def test_a_mask_without_later_positions_is_not_causal():
         (np.array([[True], [False], [True]]), "mask"),
     ):
         assert _kind_of_mask(hidden) == kind
+
+
+class Noised(nn.Module):
+    """A share of noise and what is left of a signal, as a sampler has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.shares = nn.Parameter(torch.tensor([0.2, 0.7]))
+
+    def forward(self, x, root=torch.sqrt):
+        now, then = self.shares
+        y = (x - root(1 - now) * x.flip(-1)) / now.sqrt()
+        return then.sqrt() * y.tanh() + root(1 - then) * x.flip(-1)
+
+
+def test_what_is_subtracted_from_a_number_is_not_moved_behind_its_root():
+    model, x = Noised().eval(), torch.from_numpy(np.random.default_rng(0).normal(size=(3, 5)))
+    with torch.no_grad():
+        values = model(x.float(), lambda share: share).numpy()
+    finding = probe.check(model, "", x.float().numpy(), expected=values).findings[0]
+    words = "1 - shares is taken instead of sqrt(1 - shares)"
+    assert finding.claim.startswith(words) and finding.left <= 1, finding

@@ -59,6 +59,8 @@ def _behind(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
     """The step behind those that follow it, one after the other."""
     step, made = case.steps[position], Ref(position)
     for index, main in enumerate(step.sources(position)):
+        if _is_a_number(case, main):
+            continue
         if shape_of(case, main) == shape_of(case, made) and not isinstance(step.op, Rearrangement):
             takers = users.get(made, [])
             for first in takers:
@@ -66,6 +68,14 @@ def _behind(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
             joined = _joined(case, position, users) if len(takers) > 1 else None
             if joined is not None:
                 yield from _behind_others(case, position, index, joined, takers, users)
+
+
+def _is_a_number(case: Case, ref: Ref) -> bool:
+    """Whether a tensor is a number of the code: what is done to it, such as 1 - a, is done to the
+    other operand."""
+    if ref.step < 0 or not isinstance(case.steps[ref.step].op, ops.Constant):
+        return False
+    return case.values[ref.step][0].size == 1
 
 
 def _behind_others(
