@@ -374,3 +374,12 @@ def test_what_is_subtracted_from_a_number_is_not_moved_behind_its_root():
     finding = probe.check(model, "", x.float().numpy(), expected=values).findings[0]
     words = "1 - shares is taken instead of sqrt(1 - shares)"
     assert finding.claim.startswith(words) and finding.left <= 1, finding
+
+
+def test_an_input_without_a_name_is_called_zeros_where_it_is():
+    x = np.linspace(0, 1, 6).reshape(2, 3)
+    inputs = (x, 0 * x, np.ones(3), x)
+    steps = (Step(ops.Add(), (Ref(-1, 0), Ref(-1, 1))),)
+    case = Case(steps, inputs, recompute(steps, inputs), x)
+    names = [tensor_name(case, Ref(-1, index)) for index in range(4)]
+    assert names == ["input 0", "zeros (input 1)", "ones (input 2)", "input 3"]

@@ -146,7 +146,17 @@ def input_name(case: Case, index: int) -> str:
     if index < len(case.input_names) and case.input_names[index]:
         module, within, function = case.input_names[index].rpartition("/")
         return f"{function} in {module}" if within else f"{function} (input {index})"
-    return f"input {index}"
+    number = _everywhere(case.inputs[index])
+    return f"{number} (input {index})" if number else f"input {index}"
+
+
+def _everywhere(x: np.ndarray) -> str:
+    """What tensors are called that are 0 or 1 everywhere, such as what a loop begins with; "" of
+    others."""
+    first = x.flat[0] if x.ndim and x.size > 1 and x.dtype.kind == "f" else None
+    if first not in (0, 1) or not (x == first).all():
+        return ""
+    return "ones" if first else "zeros"
 
 
 def call_name(case: Case, call: str) -> str:
