@@ -11,7 +11,15 @@ from probe.diagnosis.changed_calls import code_of
 from probe.diagnosis.field_words import field_word
 from probe.diagnosis.lines_of_code import lines_of
 from probe.diagnosis.part_of_output import MistakenPart
-from probe.diagnosis.scoring import CLEARLY, Scored, exact_part, freedom, on_the_whole, slugs_of
+from probe.diagnosis.scoring import (
+    CLEARLY,
+    HELPS,
+    Scored,
+    exact_part,
+    freedom,
+    on_the_whole,
+    slugs_of,
+)
 from probe.diagnosis.search import MistakeSearch
 from probe.diagnosis.what_to_do import WHAT_TO_DO
 from probe.hypotheses.edits.step_words import call_name
@@ -152,6 +160,7 @@ def _in_most_values(
     count = int(np.count_nonzero(np.abs(some.observed - some.healthy) > some.allowed))
     parts = {candidate: exact_part(candidate, some) for candidate in scored}
     near = [x for x in scored if parts[x] >= _MOST and not freedom(x) and not x.edit.also]
+    near = [x for x in near if x.share < HELPS]  # what is left is not all but all of it
     best = max(near, key=lambda candidate: parts[candidate], default=None)
     slugs = {slugs_of(candidate) for candidate in near}
     if best is None or best.effect is None or count < _ENOUGH or len(slugs) > 1:

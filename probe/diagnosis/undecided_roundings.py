@@ -2,7 +2,7 @@
 that the layer rounds next: float32 decides each of them by its own last digit, so that either may
 have been taken."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ from probe.by_hand.values import Value
 from probe.ops.base import Elementwise, Op
 from probe.ops.step import Step
 from probe.trial.case import Case, once
-from probe.trial.change import Change
 from probe.trial.flow import Flow, Tried
 from probe.trial.prices import CHANGE
 
@@ -25,8 +24,9 @@ _JUMP = 2.0**-14
 """The share of the largest from which on two results are two levels, and not one that moved."""
 _MOST = 64
 """How many numbers may be undecided."""
-_PART, _OFF = 0.2, 10.0
-"""What a change must give exactly, or how near it must be, in what is near enough."""
+_PART, _OFF, _PART_OF_LATER = 0.2, 10.0, 0.5
+"""What a change must give exactly, or how near it must be, in what is near enough; and what it must
+give for what the layer rounds behind it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +57,13 @@ def settled(flow: Flow, tried: Tried) -> Tried | None:
     if not (tried.part > _PART or flow.look.within(tried.off, _OFF)):
         return None
     found = tried
-    for rounding in _undecided(flow, tried.change):
+    for rounding in _undecided(flow, tried):
+        if rounding.at not in tried.change.steps and not _decides(flow, tried, rounding):
+            continue
         for place in rounding.places:
             if not case.budget.spend(CHANGE):
                 return None
-            other = _turned(flow, found, rounding, place)
+            other = _turned(flow, found, rounding, [place])
             if other is not None and _error(flow, other) < _error(flow, found):
                 found = other
     return found if found.near else None
@@ -80,11 +82,13 @@ class _Rounding(NamedTuple):
     """Those that lie between two levels."""
 
 
-def _undecided(flow: Flow, change: Change) -> Iterator[_Rounding]:
-    """The steps that round where a change has numbers between two levels: its own, and those that
-    take what it gives."""
-    case = flow.case
-    later = {at: case.steps[at] for at in _roundings(case) if at not in change.steps}
+def _undecided(flow: Flow, tried: Tried) -> Iterator[_Rounding]:
+    """The steps that round where a change has numbers between two levels: its own, and where it
+    gives most that was observed those behind them."""
+    case, change = flow.case, tried.change
+    later = dict[int, Step]()
+    if tried.near or tried.part > _PART_OF_LATER:
+        later = {at: case.steps[at] for at in _roundings(case) if at not in change.steps}
     touched = case.evaluator.touched(change) if later else {}
     for at, step in (*change.steps.items(), *later.items()):
         sources = step.sources(at)
@@ -96,9 +100,22 @@ def _undecided(flow: Flow, change: Change) -> Iterator[_Rounding]:
             continue
         else:
             x = np.asarray(sources[0].of(case.inputs, case.values))
-        rounding = _between_levels(at, step, x)
+        rounding = _between_levels(case, at, step, x)
         if rounding is not None:
             yield rounding
+
+
+def _decides(flow: Flow, tried: Tried, rounding: _Rounding) -> bool:
+    """Whether what a change gives is near everywhere where a later step rounds one way or the
+    other: if not, no choice among its numbers is."""
+    other = _turned(flow, tried, rounding, rounding.places)
+    if other is None:
+        return False
+    case = flow.part
+    with np.errstate(all="ignore"):
+        apart = [np.abs(case.pick(made.values) - case.seen) for made in (tried, other)]
+        off = float(np.nanmax(np.minimum(*apart)))
+    return flow.look.within(off, 1.0)
 
 
 @once
@@ -107,13 +124,14 @@ def _roundings(case: Case) -> list[int]:
     return [at for at, op in case.having(Elementwise) if op.jumps]
 
 
-def _between_levels(at: int, step: Step, x: np.ndarray) -> _Rounding | None:
+def _between_levels(case: Case, at: int, step: Step, x: np.ndarray) -> _Rounding | None:
     """A step with those of the numbers that it rounds which lie between two levels."""
     if x.dtype.kind != "f":
         return None
     size = np.abs(x)
     apart = np.maximum(_NEXT * size, _NEXT_OF_LARGEST * size.max(initial=0.0))
     above, below = (np.asarray(step.op.run(x + by)[0]) for by in (apart, -apart))
+    case.budget.ran(step.op, [x, x], [above, below])
     if above.shape != x.shape or above.dtype.kind != "f":
         return None
     jumps = np.abs(above - below) > _JUMP * np.maximum(np.abs(above), np.abs(below))
@@ -123,14 +141,17 @@ def _between_levels(at: int, step: Step, x: np.ndarray) -> _Rounding | None:
     return None
 
 
-def _turned(flow: Flow, tried: Tried, rounding: _Rounding, place: tuple[int, ...]) -> Tried | None:
-    """The change with one number that a step rounds taken to the other level."""
+def _turned(
+    flow: Flow, tried: Tried, rounding: _Rounding, places: Sequence[tuple[int, ...]]
+) -> Tried | None:
+    """The change with some of the numbers that a step rounds taken to the other level."""
     at, step, x = rounding.at, rounding.step, rounding.x
     before = tried.change.steps.get(at)
     nudged: Any = before.op if before is not None and isinstance(before.op, _Nudged) else None
     by = np.zeros(x.shape) if nudged is None else nudged.by.copy()
-    own, above = (np.asarray(step.op.run(y)[0])[place] for y in (x, x + rounding.next))
-    by[place] = rounding.next[place] if above != own else -rounding.next[place]
+    own, above = (np.asarray(step.op.run(y)[0]) for y in (x, x + rounding.next))
+    for place in places:
+        by[place] = rounding.next[place] if above[place] != own[place] else -rounding.next[place]
     steps = {**tried.change.steps, at: Step(_Nudged(step.op, by), step.sources(at))}
     return flow.tried(replace(tried.change, steps=steps, members=()))
 

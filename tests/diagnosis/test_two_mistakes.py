@@ -152,6 +152,7 @@ class Normalised(torch.nn.Module):
         return 30 * F.normalize(x) @ F.normalize(self.weight).T
 
 
+@pytest.mark.costly
 @torch.no_grad()
 def test_no_second_mistake_is_one_number_fitted_to_one_value():
     model, x = Normalised(), torch.randn(5, 8, generator=torch.Generator().manual_seed(4))
