@@ -160,7 +160,8 @@ def _in_most_values(
     count = int(np.count_nonzero(np.abs(some.observed - some.healthy) > some.allowed))
     parts = {candidate: exact_part(candidate, some) for candidate in scored}
     near = [x for x in scored if parts[x] >= _MOST and not freedom(x) and not x.edit.also]
-    near = [x for x in near if x.share < HELPS]  # what is left is not all but all of it
+    # what is left is not all but all of it, and digits that are not written hide no other value
+    near = [x for x in near if x.share < HELPS and x.hypothesis.family != "written_values"]
     best = max(near, key=lambda candidate: parts[candidate], default=None)
     slugs = {slugs_of(candidate) for candidate in near}
     if best is None or best.effect is None or count < _ENOUGH or len(slugs) > 1:

@@ -226,13 +226,21 @@ def score(
             > case.pick(np.broadcast_to(changes, predicted.shape))
         ).any():
             return None
-    rest = left(case, predicted, allowed)
-    if edit.as_healthy and share < _NEXT_TO_NOTHING and 1 < rest < _NEARLY_ALLOWED:
-        rest = left(case, predicted, allowed * amplified(case, edit, predicted))
+    rest = _rest(case, edit, predicted, allowed, share)
     finite = _with_finite_masks(case, edit, predicted) if share < CLEARLY < rest else None
     if finite is not None:
         return score(view, finite, replace(scored, edit=finite), some, difference, few)
     return replace(scored, share=share, left=rest)
+
+
+def _rest(
+    case: Case, edit: Edit, predicted: np.ndarray, allowed: np.ndarray, share: float
+) -> float:
+    """What an edit leaves, in units of what rounding may do to the layer with it."""
+    rest = left(case, predicted, allowed)
+    if edit.as_healthy and share < _NEXT_TO_NOTHING and 1 < rest < _NEARLY_ALLOWED:
+        rest = left(case, predicted, allowed * amplified(case, edit, predicted))
+    return rest
 
 
 def _with_finite_masks(case: Case, edit: Edit, predicted: np.ndarray) -> Edit | None:

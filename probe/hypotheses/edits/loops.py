@@ -13,7 +13,7 @@ from probe.ops.base import Rearrangement
 from probe.ops.step import Ref
 from probe.trial.case import Case, once, shape_of, users_of
 
-__all__ = ["Loop", "Run", "alike_loops", "in_one_pass", "loops", "runs", "without_count"]
+__all__ = ["Loop", "Repetition", "alike_loops", "in_one_pass", "loops", "runs", "without_count"]
 
 _LEAST_PASSES, _LEAST_STEPS = 3, 3
 """How many passes, and of how many steps, are a loop."""
@@ -104,7 +104,7 @@ def loops(case: Case) -> list[Loop]:
     return held
 
 
-class Run(NamedTuple):
+class Repetition(NamedTuple):
     """Steps in a row, each of the kind of that which stands ``size`` steps before it."""
 
     before: int
@@ -115,18 +115,18 @@ class Run(NamedTuple):
 
 
 @once
-def runs(case: Case) -> list[Run]:
+def runs(case: Case) -> list[Repetition]:
     """The runs of a case of half a pass at least, the longest first."""
     numbers: dict[Hashable, int] = {}
     kinds = [_kind(case, position) for position in range(len(case.steps))]
     codes = np.array([numbers.setdefault(kind, len(numbers)) for kind in kinds])
-    found: list[Run] = []
+    found: list[Repetition] = []
     for size in range(_LEAST_STEPS, 2 * len(kinds) // 3 + 1):
         at = 0
         for same, members in groupby(codes[size:] == codes[:-size]):
             length = len(list(members))
             if same and 2 * length >= size:
-                found.append(Run(at, size, length))
+                found.append(Repetition(at, size, length))
             at += length
     return sorted(found, key=lambda run: (-run.length - run.size, run.size))
 
