@@ -61,8 +61,7 @@ def _reproducing(case: Case, changes: Changes, missed: Missed | None) -> Iterato
     in_part = [miss for miss in in_part if miss[-1].part > _PART]
     for reading, flow, tried in {id(miss): miss for miss in (*in_part, *nearest)}.values():
         predicted = flow.everywhere(tried.values)
-        change = _needed(flow, tried.change, tried.values)
-        yield replace(reading.edit_of(change, changes.slug), predicted=predicted)
+        yield replace(reading.edit_of(tried.change, changes.slug), predicted=predicted)
 
 
 def _nearest(

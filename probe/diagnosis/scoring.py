@@ -187,10 +187,7 @@ def score(
         if some is None or edit.predicted.shape != case.observed.shape:
             return None
         return _at_sample(scored, edit.predicted[some.where], some)
-    if some is None:
-        guess = None
-    else:
-        guess = case.evaluator.at(edit, some.where, case.region)
+    guess = None if some is None else case.evaluator.at(edit, some.where, case.region)
     if guess is None:
         values = _everywhere(case, edit)
         if values is None:
@@ -228,9 +225,9 @@ def score(
             return None
     rest = _rest(case, edit, predicted, allowed, share)
     finite = _with_finite_masks(case, edit, predicted) if share < CLEARLY < rest else None
-    if finite is not None:
-        return score(view, finite, replace(scored, edit=finite), some, difference, few)
-    return replace(scored, share=share, left=rest)
+    if finite is None:
+        return replace(scored, share=share, left=rest)
+    return score(view, finite, replace(scored, edit=finite), some, difference, few)
 
 
 def _rest(

@@ -8,14 +8,10 @@ from probe.trial.case import Case, shape_of, users_of
 
 __all__ = ["of_channels"]
 
-_SECOND: tuple[type[Op], ...] = (
-    ops.Conv,
-    ops.ConvTranspose,
-    ops.AveragePool,
-    ops.MaxPool,
-    ops.BatchNormalization,
+_SECOND = (
+    *(ops.Conv, ops.ConvTranspose, ops.AveragePool, ops.MaxPool, ops.GlobalAveragePool),
+    *(ops.GlobalMaxPool, ops.BatchNormalization, ops.GroupNormalization),
 )
-_SECOND += (ops.GroupNormalization, ops.GlobalAveragePool, ops.GlobalMaxPool)
 _LAST = (ops.MatMul, ops.LayerNormalization, ops.Embedding, ops.Recurrence)
 _LEAST = 3
 """The rank from which on there is an axis beside those of samples and of channels."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.rewriting import made_by, of_parameters, source_of
-from probe.ops.base import Op, Rearrangement
+from probe.ops.base import Rearrangement
 from probe.ops.step import Ref
 from probe.trial.case import Case, once, users_of
 
@@ -15,30 +15,21 @@ __all__ = ["GROWING", "added_to_sums", "holds_codes"]
 
 GROWING = (ops.Mul, ops.ReduceSum, ops.Product, ops.MatMul, ops.Conv, ops.BitShift)
 """What integers grow by, so that they may overflow."""
-_PASSING: tuple[type[Op], ...] = (ops.Cast, ops.Clip, ops.Relu, ops.Abs, ops.Neg, ops.Max, ops.Min)
-_PASSING += (ops.Round, ops.Floor, ops.Ceil, ops.Trunc, ops.ReduceMax, ops.ReduceMin)
-_PASSING += (ops.ReduceSum, ops.BitwiseAnd, ops.BitwiseOr, ops.BitwiseXor, ops.BitwiseNot)
-_PASSING += (ops.BitShift, ops.Mod, ops.FloorDiv)
+_PASSING = (
+    *(ops.Cast, ops.Clip, ops.Relu, ops.Abs, ops.Neg, ops.Max, ops.Min, ops.ReduceMax),
+    *(ops.ReduceMin, ops.ReduceSum, ops.Round, ops.Floor, ops.Ceil, ops.Trunc, ops.BitwiseAnd),
+    *(ops.BitwiseOr, ops.BitwiseXor, ops.BitwiseNot, ops.BitShift, ops.Mod, ops.FloorDiv),
+)
 """What gives codes where its first operand holds them."""
 _MOVING = (ops.Cast, Rearrangement)
-_INDICES: tuple[type[Op], ...] = (
-    ops.Embedding,
-    ops.EmbeddingBag,
-    ops.Lookup,
-    ops.OneHot,
-    ops.Bucketize,
+_INDICES = (
+    *(ops.Embedding, ops.EmbeddingBag, ops.Lookup, ops.OneHot, ops.Bucketize),
+    *(ops.ArgMax, ops.NonZero, ops.Unique),
 )
-_INDICES += (ops.ArgMax, ops.NonZero, ops.Unique)
-_TRUTHS: tuple[type[Op], ...] = (
-    ops.And,
-    ops.Or,
-    ops.Not,
-    ops.Xor,
-    ops.Equal,
-    ops.NotEqual,
-    ops.Greater,
+_TRUTHS = (
+    *(ops.And, ops.Or, ops.Not, ops.Xor, ops.Equal, ops.NotEqual, ops.Greater, ops.Less),
+    *(ops.GreaterOrEqual, ops.LessOrEqual, ops.ReduceAll, ops.ReduceAny),
 )
-_TRUTHS += (ops.GreaterOrEqual, ops.Less, ops.LessOrEqual, ops.ReduceAll, ops.ReduceAny)
 _ASIDE = (ops.Div, ops.Pow, ops.ScatterElements, ops.ScatterND)
 """What takes places, counts or exponents behind its first operand."""
 

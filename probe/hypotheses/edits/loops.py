@@ -13,7 +13,15 @@ from probe.ops.base import Rearrangement
 from probe.ops.step import Ref
 from probe.trial.case import Case, once, shape_of, users_of
 
-__all__ = ["Loop", "Repetition", "alike_loops", "in_one_pass", "loops", "runs", "without_count"]
+__all__ = [
+    "Loop",
+    "Repetition",
+    "alike_loops",
+    "in_one_pass",
+    "loops",
+    "repetitions",
+    "without_count",
+]
 
 _LEAST_PASSES, _LEAST_STEPS = 3, 3
 """How many passes, and of how many steps, are a loop."""
@@ -96,7 +104,7 @@ class Loop:
 def loops(case: Case) -> list[Loop]:
     """The loops of a case that take up the most steps, none within another."""
     held: list[Loop] = []
-    for at, size, length in runs(case):
+    for at, size, length in repetitions(case):
         if length // size + 1 < _LEAST_PASSES:
             continue
         if all(at + length + size <= loop.first or at >= loop.end for loop in held):
@@ -115,8 +123,8 @@ class Repetition(NamedTuple):
 
 
 @once
-def runs(case: Case) -> list[Repetition]:
-    """The runs of a case of half a pass at least, the longest first."""
+def repetitions(case: Case) -> list[Repetition]:
+    """Those of a case of half a pass at least, the longest first."""
     numbers: dict[Hashable, int] = {}
     kinds = [_kind(case, position) for position in range(len(case.steps))]
     codes = np.array([numbers.setdefault(kind, len(numbers)) for kind in kinds])
@@ -128,7 +136,7 @@ def runs(case: Case) -> list[Repetition]:
             if same and 2 * length >= size:
                 found.append(Repetition(at, size, length))
             at += length
-    return sorted(found, key=lambda run: (-run.length - run.size, run.size))
+    return sorted(found, key=lambda each: (-each.length - each.size, each.size))
 
 
 def _kind(case: Case, position: int) -> Hashable:

@@ -4,7 +4,7 @@ a layer, an iteration or a time step too many or too few."""
 from collections.abc import Iterator
 
 from probe.hypotheses.edits.loop_changes import behind_loop
-from probe.hypotheses.edits.loops import Loop, loops, runs
+from probe.hypotheses.edits.loops import Loop, loops, repetitions
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.step_words import step_name, steps_name
 from probe.ops import Parameter
@@ -14,7 +14,7 @@ from probe.trial.change import Change
 
 __all__ = ["ended_early", "passes_left_out", "run_otherwise"]
 
-_RUNS = 6
+_REPETITIONS = 6
 """How many runs of steps that stand several times are looked at."""
 _MORE, _LESS, _ALONE = 2, 3, 12
 """How many passes more or less, and of how many each is left out."""
@@ -46,15 +46,19 @@ def ended_early(case: Case) -> Iterator[Change]:
     """Loops that end some passes earlier, those as well that have few passes or of which the last
     one lacks what nothing takes. Of several layers, each with its own weights, one is left out."""
     constant = of_parameters(case)
-    for run in runs(case)[:_RUNS]:
-        end = run.before + run.size + run.length
-        last = [at for at in range(end - min(run.size, run.length), end) if at not in constant]
+    for repetition in repetitions(case)[:_REPETITIONS]:
+        end = repetition.before + repetition.size + repetition.length
+        last = [
+            at
+            for at in range(end - min(repetition.size, repetition.length), end)
+            if at not in constant
+        ]
         shown = [at for at in last if _taken_behind(case, at, end)]
-        if any(_weights(case, at) != _weights(case, at - run.size) for at in last):
+        if any(_weights(case, at) != _weights(case, at - repetition.size) for at in last):
             continue
-        for less in range(1, min(_LESS, run.length // run.size + 1) + 1):
-            names = {Ref(at): Ref(at - less * run.size) for at in shown}
-            if shown and min(ref.step for ref in names.values()) >= run.before:
+        for less in range(1, min(_LESS, repetition.length // repetition.size + 1) + 1):
+            names = {Ref(at): Ref(at - less * repetition.size) for at in shown}
+            if shown and min(ref.step for ref in names.values()) >= repetition.before:
                 yield _ends_with(case, end, names, less)
 
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import fields
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 
@@ -145,7 +144,8 @@ def reversed_channels(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 f"axis {axis} of the input ({x.shape[axis]} elements) is reversed",
                 inputs=inputs,
-                **_of_reversed(case, Ref(-1), axis, do),
+                main=_slug_of_reversed(case, Ref(-1), axis),
+                do=do,
             )
     y = case.healthy
     for axis in range(1, y.ndim):
@@ -154,15 +154,14 @@ def reversed_channels(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 f"axis {axis} of the output is reversed",
                 case.appended(Take(axis, list(order))),
-                **_of_reversed(case, Ref(len(case.steps) - 1), axis, do),
+                main=_slug_of_reversed(case, Ref(len(case.steps) - 1), axis),
+                do=do,
             )
 
 
-def _of_reversed(case: Case, ref: Ref, axis: int, do: str) -> dict[str, Any]:
+def _slug_of_reversed(case: Case, ref: Ref, axis: int) -> str:
     """What an edit is named that reverses an axis: of time steps or places no channels."""
-    if of_channels(case, ref, axis) is False:
-        return {"main": "rearranged-tensor"}
-    return {"do": do}
+    return "rearranged-tensor" if of_channels(case, ref, axis) is False else ""
 
 
 @hypothesis("wrong-axis")
