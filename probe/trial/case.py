@@ -143,7 +143,12 @@ class Case:
         steps, inputs = change.applied(self.steps), change.inputs_of(self.inputs)
         calls = dict.fromkeys(self.calls[at] for at in change.places if 0 <= at < len(self.calls))
         return self.edit(
-            change.claim, steps, inputs, main=slug, as_healthy=True, calls=tuple(calls)
+            change.claim,
+            steps,
+            inputs,
+            main=change.slug or slug,
+            as_healthy=True,
+            calls=tuple(calls),
         )
 
     def with_op(self, position: int, op: Op) -> Steps:

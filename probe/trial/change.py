@@ -40,6 +40,8 @@ class Change:
     """Which step it is about, where that is not the first of those that change."""
     members: tuple["Change", ...] = ()
     """The changes at single steps that it is made of."""
+    slug: str = ""
+    """The cause that it is, where that is not the one that tries it."""
 
     @property
     def claim(self) -> str:

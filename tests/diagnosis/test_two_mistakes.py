@@ -69,7 +69,7 @@ def test_a_forgotten_norm_and_another_epsilon_in_all_others():
     x = torch.randn(2, 4, 6, 6)
     slugs, claim = named(block, x, wrong(x))
     assert slugs == {"missing-step", "other-epsilon"}, claim
-    assert "norm3 is left out" in claim and "eps = 0.01" in claim
+    assert "norm3 is left out" in claim and "epsilon is 0.01 instead of 1e-05" in claim
 
 
 class Shifted(torch.nn.Module):

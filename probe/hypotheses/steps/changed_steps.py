@@ -64,7 +64,8 @@ def options_changed(case: Case, position: int) -> Iterator[Change]:
     for words, other in (*_numbers(case, position, op), *_fields(case, position, op)):
         name = words.partition(" is ")[0]
         key = ("field", None if name in ("axis", "axes") else type(op), words)
-        yield op_changed(case, position, words, other, key, name)
+        change = op_changed(case, position, words, other, key, name)
+        yield replace(change, slug="other-epsilon" if name == "epsilon" else "")
 
 
 def kind_changed(case: Case, position: int) -> Iterator[Change]:
