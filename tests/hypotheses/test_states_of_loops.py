@@ -34,6 +34,8 @@ class Cascade(nn.Module):
 
 
 def cascade(model: Cascade, x: np.ndarray, mistake: str = "") -> np.ndarray:
+    if mistake == "kept":
+        return kept_cascade(model, x)
     sign = -1 if mistake == "feedback" else 1
     for section, state in zip(SECTIONS, model.state.numpy(), strict=True):
         b0, b1, b2, a0, a1, a2 = section[3:] + section[:3] if mistake == "order" else section
@@ -49,6 +51,19 @@ def cascade(model: Cascade, x: np.ndarray, mistake: str = "") -> np.ndarray:
                 s1, s2 = s1.astype(np.float16), s2.astype(np.float16)
             out.append(now)
         x = np.stack(out, -1)
+    return x.astype(np.float32)
+
+
+def kept_cascade(model: Cascade, x: np.ndarray) -> np.ndarray:
+    """Its samples one after the other, each from the states that the one before ended in."""
+    x = x.copy()
+    for section, state in zip(SECTIONS, model.state.numpy(), strict=True):
+        b0, b1, b2, a0, a1, a2 = section
+        s1, s2 = state[0]
+        for at, value in np.ndenumerate(x):
+            now = (b0 * value + s1) / a0
+            s1, s2 = b1 * value - a1 * now + s2, b2 * value - a2 * now
+            x[at] = now
     return x.astype(np.float32)
 
 
@@ -68,11 +83,16 @@ class Average(nn.Module):
 
 def average(_: Average, x: np.ndarray, mistake: str = "") -> np.ndarray:
     rate, means = np.array([0.1, 0.3, 0.6]), []
-    mean = np.zeros((2, 3)) if mistake == "zero" else x[:, 0]
-    for t in range(x.shape[1]):
-        mean = rate * x[:, t] + (1 - rate) * mean
-        means.append(mean)
-    return (x / np.stack(means, 1)).astype(np.float32)
+    mean = np.zeros(3) if mistake == "zero" else x[0, 0]
+    for sample in x:
+        if mistake == "":
+            mean = sample[0]
+        if mistake == "zero":
+            mean = np.zeros(3)
+        for value in sample:
+            mean = rate * value + (1 - rate) * mean
+            means.append(mean)
+    return (x / np.reshape(means, x.shape)).astype(np.float32)
 
 
 class Normed(nn.Module):
@@ -117,6 +137,34 @@ def normed(model: Normed, x: np.ndarray, mistake: str = "") -> np.ndarray:
     return np.stack(out, 1).astype(np.float32)
 
 
+class Window(nn.Module):
+    """A weighted sum of the last frames, which are shifted through a memory of zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taps = nn.Parameter(torch.tensor([[0.5, -1.2, 0.7, 2.0], [1.5, 0.3, -0.6, 1.0]]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        memory = x.new_zeros(len(x), 2, 4)
+        out = []
+        for frame in x.unbind(1):
+            memory = torch.cat([memory[..., 1:], frame[..., None]], -1)
+            out.append((memory * self.taps).sum(-1).relu())
+        return torch.stack(out, 1)
+
+
+def window(model: Window, x: np.ndarray, mistake: str = "") -> np.ndarray:
+    taps = model.taps.detach().numpy()
+    memory, out = np.zeros((2, 4)), []
+    for sample in x:
+        if mistake != "kept":
+            memory = np.zeros((2, 4))
+        for frame in sample:
+            memory = np.concatenate([memory[:, 1:], frame[:, None]], -1)
+            out.append(np.maximum((memory * taps).sum(-1), 0))
+    return np.reshape(out, x.shape).astype(np.float32)
+
+
 def trained() -> Normed:
     torch.manual_seed(1)
     model = Normed().eval()
@@ -130,6 +178,7 @@ MODELS = {
     "cascade": (Cascade().eval(), cascade, draw(2, 14)),
     "average": (Average().eval(), average, 1 + draw(2, 12, 3) ** 2),
     "normed": (trained(), normed, draw(2, 9, 4)),
+    "window": (Window().eval(), window, draw(3, 9, 2)),
 }
 CASES = (
     ("cascade", "feedback", "changed-step", "addition instead of subtraction"),
@@ -142,6 +191,9 @@ CASES = (
     ("normed", "kept", "other-tensor", "the next pass takes the output of norm"),
     ("normed", "half", "reduced-precision", "stored as float16, in every pass of the loop"),
     ("normed", "lost", "carried-state", "is reset at pass 4"),
+    ("cascade", "kept", "carried-state", "are not cleared between one sample and the next"),
+    ("average", "kept", "carried-state", "go on with a pass over what the layer's begin with"),
+    ("window", "kept", "carried-state", "are not cleared between one sample and the next"),
 )
 
 

@@ -12,7 +12,7 @@ from probe.ops.step import Step
 from probe.trial.case import Case
 from probe.trial.change import Change
 
-__all__ = ["EarlyPasses", "early_passes", "first_that_differs"]
+__all__ = ["EarlyPasses", "differing", "early_passes", "first_that_differs"]
 
 _COUNTS = (2, 4, 8, 16)
 """How many passes are looked at: the first of these at which enough elements differ."""
@@ -57,7 +57,7 @@ def early_passes(case: Case, loops: Sequence[Loop]) -> EarlyPasses | None:
         where = _before_pass(case, loops, passes)
         if where is None:
             return None
-        if np.count_nonzero(where & _differing(case)) >= _ENOUGH:
+        if np.count_nonzero(where & differing(case)) >= _ENOUGH:
             held = {at: case.values[at][0] for loop in loops for at in _given(loop, passes, 1)}
             behind = {at: Step(ops.Constant(value), ()) for at, value in held.items()}
             return EarlyPasses(case, passes, where, behind)
@@ -76,7 +76,7 @@ def first_that_differs(case: Case, loops: Sequence[Loop]) -> int | None:
         if where is None:
             return None
         differs = differs or bool(where.any())
-        if where.any() and not (where & _differing(case)).any():
+        if where.any() and not (where & differing(case)).any():
             right = middle
         else:
             last = middle - 1
@@ -111,7 +111,7 @@ def _known(case: Case) -> np.ndarray:
     return np.ones(case.observed.shape, bool) if case.known is None else case.known
 
 
-def _differing(case: Case) -> np.ndarray:
+def differing(case: Case) -> np.ndarray:
     """The elements that differ by more than they may."""
     most = 1e-6 * np.abs(case.healthy).max(initial=0.0) if case.allowed is None else case.allowed
     return np.asarray(~(np.abs(case.observed - case.healthy) <= most))

@@ -4,6 +4,7 @@ with, and where they begin anew."""
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from probe.ops.step import Ref, Step
 from probe.trial.case import Case, shape_of, users_of
 from probe.trial.change import Change
 
-__all__ = ["reset_within", "started_otherwise"]
+__all__ = ["BeforeFirst", "before_first", "reset_within", "started_otherwise", "taken_at"]
 
 _FEW = 4
 """How many tensors of the first pass are tried for a state."""
@@ -54,7 +55,7 @@ def reset_within(case: Case) -> Iterator[Change]:
                     when = f"after every {size} passes" if size > 1 else "at every pass"
                 for states, words in _groups(loop):
                     resets = [
-                        _taken_at(member, {index: _start(member, index) for index in states}, pass_)
+                        taken_at(member, {index: _start(member, index) for index in states}, pass_)
                         for member in group
                         for pass_ in at
                     ]
@@ -101,7 +102,7 @@ def _started(group: Sequence[Loop]) -> Iterator[Change]:
         for number in (0.0, 1.0):
             begun = dict.fromkeys(states, number)
             if any((_begun_with(member, k) != number).any() for member in group for k in states):
-                starts = [_taken_at(member, begun, member.numbers[0]) for member in group]
+                starts = [taken_at(member, begun, member.numbers[0]) for member in group]
                 yield from _together(loop, starts, f"{words} begins with {number:g}")
                 first = starts[:1] if len(group) > 1 else []
                 yield from _together(loop, first, f"{words} begins with {number:g} in the first")
@@ -122,7 +123,7 @@ def _of_tensors(group: Sequence[Loop], index: int) -> Iterator[Change]:
     for tensor in _of_first_pass(loop, index):
         name = tensor_name(body_of(loop.case, loop), tensor)
         starts = [
-            _taken_at(member, {index: _in_first(member, tensor)}, member.numbers[0])
+            taken_at(member, {index: _in_first(member, tensor)}, member.numbers[0])
             for member in group
         ]
         what = f"{_name(loop, index)}, which the next pass takes, begins with {name}"
@@ -140,10 +141,10 @@ def _exchanged(loop: Loop, first: int, second: int) -> Change | None:
     if _begun_with(loop, first).shape != _begun_with(loop, second).shape:
         return None
     begun = {first: _start(loop, second), second: _start(loop, first)}
-    return _taken_at(loop, begun, loop.numbers[0])
+    return taken_at(loop, begun, loop.numbers[0])
 
 
-def _taken_at(loop: Loop, begun: Mapping[int, _Start], number: int) -> Change | None:
+def taken_at(loop: Loop, begun: Mapping[int, Ref | float], number: int) -> Change | None:
     """A pass that takes these as its states; None where it cannot."""
     case, new = loop.case, dict[int, Step]()
     instead = dict[int, Ref]()
@@ -198,32 +199,50 @@ def _in_first(loop: Loop, ref: Ref) -> Ref:
     return loop.inputs[ref.index][0] if ref.step < 0 else replace(ref, step=loop.start + ref.step)
 
 
-def _one_pass_more(loop: Loop, index: int) -> Change | None:
-    """A pass before the first, from zeros, where a state begins with what such a pass would be
-    given, such as the first element of the sequence."""
-    case, body, start = loop.case, body_of(loop.case, loop), _start(loop, index)
+class BeforeFirst(NamedTuple):
+    """A pass before the first of a loop."""
+
+    steps: Mapping[int, Step]
+    """Its steps, by positions behind those of the layer."""
+    after: Ref
+    """What it makes of the state."""
+
+
+def before_first(loop: Loop, index: int, state: Ref, number: int) -> BeforeFirst | None:
+    """A pass before the first that takes a tensor as a state, in steps from a number on, where the
+    state begins with what such a pass would be given, such as the first element of the sequence."""
+    body, start = body_of(loop.case, loop), _start(loop, index)
     tensors = [ref for ref in _of_first_pass(loop, index) if _same_of_other(loop, start, ref)]
     if not tensors:
         return None
-    new = {len(case.steps): Step(ops.Constant(np.zeros_like(_begun_with(loop, index))), ())}
+    new: dict[int, Step] = {}
     names: dict[Ref, Ref | None] = {tensors[0]: start}
     for at, refs in enumerate(loop.inputs):
         fixed = refs[0] if len({*refs}) == 1 else None
-        names.setdefault(Ref(-1, at), Ref(len(case.steps)) if at == index else fixed)
+        names.setdefault(Ref(-1, at), state if at == index else fixed)
 
     def made(ref: Ref) -> Ref | None:
         if ref not in names:
             taken = [made(source) for source in body.steps[ref.step].sources(ref.step)]
             known = tuple(source for source in taken if source is not None)
-            names[ref] = Ref(len(case.steps) + len(new)) if len(known) == len(taken) else None
+            names[ref] = Ref(number + len(new)) if len(known) == len(taken) else None
             if len(known) == len(taken):
-                new[len(case.steps) + len(new)] = Step(body.steps[ref.step].op, known)
+                new[number + len(new)] = Step(body.steps[ref.step].op, known)
         return names[ref]
 
     after = made(Ref(loop.carried()[index]))
-    if after is None:
+    return None if after is None else BeforeFirst(new, after)
+
+
+def _one_pass_more(loop: Loop, index: int) -> Change | None:
+    """A pass before the first, from zeros."""
+    case, start, zeros = loop.case, _start(loop, index), len(loop.case.steps)
+    before = before_first(loop, index, Ref(zeros), zeros + 1)
+    if before is None:
         return None
-    taken = {at: taking_instead(case, at, start, after) for at in users_of(case).get(start, ())}
+    new = {zeros: Step(ops.Constant(np.zeros_like(_begun_with(loop, index))), ()), **before.steps}
+    users = users_of(case).get(start, ())
+    taken = {at: taking_instead(case, at, start, before.after) for at in users}
     return Change("", "", {**taken, **new}, of=start.step)
 
 

@@ -4,6 +4,7 @@ written out: made in each of its passes, as a port makes them."""
 from collections.abc import Iterator
 from functools import partial
 
+from probe.hypotheses.edits.carried_over import carried_over
 from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.loop_changes import in_each_pass
 from probe.hypotheses.edits.loop_states import reset_within, started_otherwise
@@ -50,6 +51,13 @@ def reset_in_loops(case: Case) -> Iterator[Changes]:
     """A state of a loop that is reset within the sequence, such as at each chunk of it."""
     if case.calls:
         yield Changes(reset_within, "carried-state", STEPS, every_pass=True)
+
+
+@more("carried-state")
+def carried_over_in_loops(case: Case) -> Iterator[Changes]:
+    """States of a loop that are not cleared between samples or channels."""
+    if case.calls:
+        yield Changes(carried_over, "carried-state", STEPS, every_pass=True)
 
 
 @more("reduced-precision")
