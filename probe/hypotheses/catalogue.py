@@ -108,6 +108,7 @@ from probe.hypotheses.steps import (
     sibling_tables,
     sibling_weights,
     single_changes,
+    streamed_filters,
     tensors_of_blocks,
     transform_tables,
     weights_of_sums,
@@ -210,6 +211,7 @@ AT_ONE_STEP = (single_changes,)
 WRITTEN_OUT = (changes_in_loops,)
 """What has an amount of work of its own before these, where the code runs a loop step by step."""
 OF_PATTERNS = (
+    streamed_filters,
     repeated_slices,
     sibling_weights,
     other_dilations,
