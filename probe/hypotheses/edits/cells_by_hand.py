@@ -41,6 +41,8 @@ def scanned_by_hand(
     """The loop over the steps; ``body``: of a cell that was changed to that."""
     if op.carried or op.again or op.reset or op.in_place or op.zero_states or op.shown or op.first:
         raise Unwritten("a recurrence whose states are other ones")
+    if op.spatial:
+        raise Unwritten("a recurrence of maps")
     whole = replace(op.whole, reverse=op.reverse, zero_masked=op.zero_masked)
     hints = ["h", "c"][: len(op.sizes)]
 

@@ -1,6 +1,7 @@
 """Recurrences by the steps of their cells."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from typing import Any
@@ -52,6 +53,8 @@ class Scanned(Op):
     """The op of the layer."""
     in_place: bool = False
     """Whether each unit of a state overwrites the old one before the next unit is computed."""
+    spatial: tuple[int, ...] = ()
+    """The sizes of the axes that each unit of a state has, where the states are maps."""
     held: dict[tuple[int, np.dtype], tuple[Op, np.ndarray]] = field(default_factory=dict)
     """What the parameters of the cell are, of this one and of those that it is changed to."""
 
@@ -61,7 +64,7 @@ class Scanned(Op):
         batch, dtype = inputs[0].shape[1], inputs[0].dtype
         first = self.first or (0.0,) * len(self.sizes)
         return tuple(
-            np.full((batch, size), value, dtype)
+            np.full((batch, size, *self.spatial), value, dtype)
             for size, value in zip(self.sizes, first, strict=True)
         )
 
@@ -95,7 +98,7 @@ class Scanned(Op):
             if mask is None:
                 out[t] = after[self.shown]
             else:
-                keep = mask[t][:, None]
+                keep = mask[t].reshape(-1, 1, *(1,) * len(self.spatial))
                 after = tuple(
                     np.where(keep, new, 0.0 if self.zero_states else old)
                     for new, old in zip(after, states, strict=True)
@@ -128,6 +131,8 @@ class Scanned(Op):
         found: dict[int, tuple[np.ndarray, bool]] = {}
         for position, step in enumerate(self.body):
             sources = step.sources(position)
+            if isinstance(step.op, ops.Conv):
+                continue
             if all(ref.step in found or (ref.step < 0 and not ref.index) for ref in sources):
                 given = [found[ref.step][0] if ref.step >= 0 else x for ref in sources]
                 takes = any(ref.step < 0 or found[ref.step][1] for ref in sources)
@@ -170,7 +175,8 @@ def _(op: Scanned, inputs: Arrays, outputs: Arrays) -> float:
     held: int = sum(weight.value.size for weight in weights_of(op.body).values())
     times: int = steps * (batch if op.carried else 1) * (1 + op.again)
     times *= max(op.sizes) if op.in_place else 1
-    return times * (len(op.body) * _INNER_STEP + multiplied(held, batch))
+    rows = batch * math.prod(op.spatial)
+    return times * (len(op.body) * _INNER_STEP + multiplied(held, rows))
 
 
 def _quick(op: Op) -> Callable[..., Any]:
@@ -241,14 +247,18 @@ def _lstm(op: ops.LSTM, to: Parts) -> tuple[Ref, ...]:
         function = op.activation if letter == "g" else op.recurrent_activation
         summed = GateSum(op, letter, "").summed(to, H)
         gates[letter] = to.add(f"the {_GATES[letter]}", function, summed)
+    h, cell = _of_gates(op, to, gates)
+    if op.projection is not None:
+        h = to.add("the projected state", ops.MatMul(op.projection, None), h)
+    return h, cell
+
+
+def _of_gates(op: ops.LSTM, to: Parts, gates: Mapping[str, Ref]) -> tuple[Ref, Ref]:
     kept = to.add("the product of forget gate and cell state", ops.Mul(), gates["f"], C)
     new = to.add("the product of input gate and candidate", ops.Mul(), gates["i"], gates["g"])
     cell = to.add("the cell state", ops.Add(), kept, new)
     shown = to.add("the activated cell state", op.activation, cell)
-    h = to.add("the state", ops.Mul(), gates["o"], shown)
-    if op.projection is not None:
-        h = to.add("the projected state", ops.MatMul(op.projection, None), h)
-    return h, cell
+    return to.add("the state", ops.Mul(), gates["o"], shown), cell
 
 
 def _gru(op: ops.GRU, to: Parts) -> tuple[Ref, ...]:
@@ -279,10 +289,29 @@ def _rnn(op: ops.RNN, to: Parts) -> tuple[Ref, ...]:
     return (to.add("the new state", op.activation, GateSum(op, "h", "the state").summed(to, H)),)
 
 
+def _conv_lstm(op: ops.ConvLSTM, to: Parts) -> tuple[Ref, ...]:
+    """The two convolutions are of all gates together: what is done to one is done to all."""
+    share = to.add("the input's convolution", op.inward(), X)
+    summed = to.add("the sum", ops.Add(), share, to.add("the state's convolution", op.onward(), H))
+    given = [bias for bias in op.biases() if bias is not None]
+    if given:
+        bias = Weight("the bias", None, np.asarray(sum(given), np.float64))
+        shape = (len(bias.value), *(1,) * len(op.strides))
+        summed = to.add("the sum with its bias", ops.Add(), summed, to.weight(bias, shape))
+    gates = {}
+    for letter in "ifog":
+        function = op.activation if letter == "g" else op.recurrent_activation
+        block, name = op.block(letter), f"the {_GATES[letter]}"
+        part = ops.Slice((0, block.start), (None, block.stop))
+        gates[letter] = to.add(name, function, to.add(f"the sum of {name}", part, summed))
+    return _of_gates(op, to, gates)
+
+
 _CELLS: dict[type, Callable[[Any, Parts], tuple[Ref, ...]]] = {
     ops.LSTM: _lstm,
     ops.GRU: _gru,
     ops.RNN: _rnn,
+    ops.ConvLSTM: _conv_lstm,
 }
 
 
@@ -293,14 +322,15 @@ def _recurrence(op: Any, to: Parts) -> Ref | None:
         return None
     cell = Parts(())
     cell.add("the states", ops.Outputs(), *_CELLS[type(op)](op, cell))
-    sizes = tuple(shape[1] for shape in op.state_shapes(np.zeros(to.shapes[0])))
+    shapes = op.state_shapes(np.zeros(to.shapes[0]))
+    sizes, spatial = tuple(shape[1] for shape in shapes), tuple(shapes[0][2:])
     flags = {
         name: getattr(op, name) for name in ("reverse", "has_mask", "has_states", "zero_masked")
     }
     given = tuple(Ref(-1, k) for k in range(len(to.shapes)))
     return to.add(
         "the recurrence",
-        Scanned(tuple(cell.steps), tuple(cell.words), sizes, whole=op, **flags),
+        Scanned(tuple(cell.steps), tuple(cell.words), sizes, whole=op, spatial=spatial, **flags),
         *given,
     )
 

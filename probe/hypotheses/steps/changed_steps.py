@@ -186,8 +186,8 @@ def _fields(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
             yield words, replace(op, **{part.name: other})
 
 
-_NAMED = {"carried", "again", "reset", "shown"}
-"""What of a recurrence mistakes with names of their own change."""
+_NAMED = {"carried", "again", "reset", "shown", "spatial"}
+"""What of a recurrence mistakes with names of their own change, and what its cell gives."""
 _TOLD: dict[tuple[type, str, Any], str] = {
     (Causal, "from_last", True): (
         "the last query attends to all keys, instead of the first query to the first key"
