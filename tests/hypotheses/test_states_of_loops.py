@@ -45,8 +45,8 @@ def cascade(model: Cascade, x: np.ndarray, mistake: str = "") -> np.ndarray:
             if mistake == "chunks" and t and t % 5 == 0:
                 s1, s2 = state.T
             now = (b0 * value + s1) / (1 if mistake == "a0" else a0)
-            s1 = b1 * value - sign * a1 * now + s2
-            s2 = b2 * value - sign * a2 * now
+            before, s2 = s2, b2 * value - sign * a2 * now
+            s1 = b1 * value - sign * a1 * now + (s2 if mistake == "early" else before)
             if mistake == "half":
                 s1, s2 = s1.astype(np.float16), s2.astype(np.float16)
             out.append(now)
@@ -160,14 +160,66 @@ def window(model: Window, x: np.ndarray, mistake: str = "") -> np.ndarray:
         if mistake != "kept":
             memory = np.zeros((2, 4))
         for frame in sample:
-            memory = np.concatenate([memory[:, 1:], frame[:, None]], -1)
+            for k in (2, 1, 0) if mistake == "wrong end" else (0, 1, 2):
+                memory[:, k] = memory[:, k + 1]
+            memory[:, 3] = frame
             out.append(np.maximum((memory * taps).sum(-1), 0))
     return np.reshape(out, x.shape).astype(np.float32)
 
 
-def trained() -> Normed:
+class Decaying(nn.Module):
+    """A state that decays by a gate, and of which a part is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates = nn.Linear(4, 12)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        state, out = torch.zeros_like(x[:, 0]), []
+        for step in x.unbind(1):
+            decay, new, part = self.gates(step).chunk(3, -1)
+            state = decay.sigmoid() * state + new
+            out.append(part.sigmoid() * state)
+        return torch.stack(out, 1)
+
+
+def decaying(model: Decaying, x: np.ndarray, mistake: str = "") -> np.ndarray:
+    w = {name: value.detach().numpy() for name, value in model.named_parameters()}
+    state, out = np.zeros((len(x), 4)), []
+    for step in np.moveaxis(x, 1, 0):
+        decay, new, part = np.split(step @ w["gates.weight"].T + w["gates.bias"], 3, -1)
+        decay = 1 / (1 + np.exp(-decay))
+        state = decay * state + (new * (1 - decay) if mistake == "average" else new)
+        out.append((np.tanh(state) if mistake == "bounded" else state) / (1 + np.exp(-part)))
+    return np.stack(out, 1).astype(np.float32)
+
+
+class Blocks(nn.Module):
+    """A sum of the positive sums of some columns each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.from_numpy(draw(15)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros(len(x))
+        for start in range(0, 15, 3):
+            part = torch.zeros(len(x))
+            for column in range(start, start + 3):
+                part = part + x[:, column] * self.weight[column]
+            total = total + part.relu()
+        return total
+
+
+def blocks(model: Blocks, x: np.ndarray, mistake: str = "") -> np.ndarray:
+    products = (x * model.weight.detach().numpy()).reshape(len(x), 5, 3).sum(-1)
+    parts = np.cumsum(products, 1) if mistake == "kept" else products
+    return np.maximum(parts, 0).sum(1).astype(np.float32)
+
+
+def trained(kind: type[nn.Module] = Normed) -> nn.Module:
     torch.manual_seed(1)
-    model = Normed().eval()
+    model = kind().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter))
@@ -179,6 +231,8 @@ MODELS = {
     "average": (Average().eval(), average, 1 + draw(2, 12, 3) ** 2),
     "normed": (trained(), normed, draw(2, 9, 4)),
     "window": (Window().eval(), window, draw(3, 9, 2)),
+    "decaying": (trained(Decaying), decaying, draw(2, 8, 4)),
+    "blocks": (Blocks().eval(), blocks, draw(9, 15)),
 }
 CASES = (
     ("cascade", "feedback", "changed-step", "addition instead of subtraction"),
@@ -194,6 +248,7 @@ CASES = (
     ("cascade", "kept", "carried-state", "are not cleared between one sample and the next"),
     ("average", "kept", "carried-state", "go on with a pass over what the layer's begin with"),
     ("window", "kept", "carried-state", "are not cleared between one sample and the next"),
+    ("blocks", "kept", "carried-state", "is not cleared between the passes of the loop"),
 )
 
 

@@ -3,7 +3,7 @@ with, and where they begin anew."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,14 @@ from probe.ops.step import Ref, Step
 from probe.trial.case import Case, shape_of, users_of
 from probe.trial.change import Change
 
-__all__ = ["BeforeFirst", "before_first", "reset_within", "started_otherwise", "taken_at"]
+__all__ = [
+    "BeforeFirst",
+    "before_first",
+    "not_cleared",
+    "reset_within",
+    "started_otherwise",
+    "taken_at",
+]
 
 _FEW = 4
 """How many tensors of the first pass are tried for a state."""
@@ -61,6 +68,54 @@ def reset_within(case: Case) -> Iterator[Change]:
                     ]
                     what = f"{words} is reset {when} of the loop"
                     yield from _together(loop, resets, what)
+
+
+def not_cleared(case: Case) -> Iterator[Change]:
+    """A running sum that each pass begins with the same numbers begins with that of the pass
+    before."""
+    for group in alike_loops(case):
+        loop, body = group[0], body_of(case, group[0])
+        for place, begun in _running_sums(loop, body):
+            end = place
+            while (after := _next_of_sum(body, end)) is not None:
+                end = after
+            kept = [_goes_on(member, place, begun, end) for member in group]
+            name = tensor_name(body, Ref(end))
+            yield from _together(
+                loop, kept, f"{name} is not cleared between the passes of the loop"
+            )
+
+
+def _running_sums(loop: Loop, body: Case) -> Iterator[tuple[int, Ref]]:
+    """The steps of a pass that add to what is one number in all places, and that tensor."""
+    for place, _ in body.having(ops.Add):
+        for ref in body.steps[place].sources(place) if place < loop.size else ():
+            fixed = ref.step < 0 and len({*loop.inputs[ref.index]}) == 1
+            if fixed or (ref.step >= 0 and isinstance(body.steps[ref.step].op, ops.Constant)):
+                begun = ref.of(body.inputs, body.values)
+                alike = np.ptp(begun) == 0 if np.size(begun) else False
+                if alike and np.shape(begun) == shape_of(body, Ref(place)):
+                    yield place, ref
+
+
+def _next_of_sum(body: Case, place: int) -> int | None:
+    """The only step that takes a sum, where that adds to it."""
+    users = users_of(body).get(Ref(place), ())
+    if len(users) != 1 or not isinstance(body.steps[users[0]].op, ops.Add):
+        return None
+    return users[0] if shape_of(body, Ref(users[0])) == shape_of(body, Ref(place)) else None
+
+
+def _goes_on(loop: Loop, place: int, begun: Ref, end: int) -> Change | None:
+    case, steps = loop.case, dict[int, Step]()
+    index = body_of(case, loop).steps[place].sources(place).index(begun)
+    for before, number in pairwise(loop.numbers):
+        at, last = loop.at(number, place), loop.at(before, end)
+        if at is None or last is None:
+            return None
+        sources = case.steps[at].sources(at)
+        steps[at] = Step(case.steps[at].op, (*sources[:index], Ref(last), *sources[index + 1 :]))
+    return Change("", "", steps, of=min(steps))
 
 
 def _with_states(case: Case) -> Iterator[list[Loop]]:

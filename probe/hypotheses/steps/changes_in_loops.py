@@ -7,7 +7,7 @@ from functools import partial
 from probe.hypotheses.edits.carried_over import carried_over
 from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.loop_changes import in_each_pass
-from probe.hypotheses.edits.loop_states import reset_within, started_otherwise
+from probe.hypotheses.edits.loop_states import not_cleared, reset_within, started_otherwise
 from probe.hypotheses.edits.loops import alike_loops
 from probe.hypotheses.edits.mapped_tensors import rearranged
 from probe.hypotheses.edits.numbers_of_passes import passes_left_out, run_otherwise
@@ -19,7 +19,10 @@ from probe.hypotheses.steps.changed_steps import changed_step
 from probe.hypotheses.steps.data_flow import missing_step, other_tensor, swapped_inputs
 from probe.hypotheses.steps.functions_of_parts import function_of_sum, norm_of_parts
 from probe.hypotheses.steps.moved_steps import moved_step
-from probe.hypotheses.steps.other_operands import own_activations, taken_later
+from probe.hypotheses.steps.other_operands import (
+    own_activations,
+    taken_later,
+)
 from probe.hypotheses.steps.packed_parts import parts_in_another_order, parts_reordered
 from probe.trial.case import Case
 from probe.trial.change import Change
@@ -58,6 +61,13 @@ def carried_over_in_loops(case: Case) -> Iterator[Changes]:
     """States of a loop that are not cleared between samples or channels."""
     if case.calls:
         yield Changes(carried_over, "carried-state", STEPS, every_pass=True)
+
+
+@more("carried-state")
+def sums_not_cleared_in_loops(case: Case) -> Iterator[Changes]:
+    """A sum that begins anew in each pass of a loop, and goes on from that of the pass before."""
+    if case.calls:
+        yield Changes(not_cleared, "carried-state", STEPS, every_pass=True)
 
 
 @more("reduced-precision")
