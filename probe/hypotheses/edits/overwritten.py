@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.ops.base import Arrays, Op
+from probe.hypotheses.edits.step_words import tensor_name
+from probe.ops.base import Arrays, Op, Rearrangement
+from probe.ops.step import Ref, Step
+from probe.trial.case import Case, shape_of, users_of
+from probe.trial.change import Change
 from probe.trial.prices import price
 
-__all__ = ["in_place", "overwriting"]
+__all__ = ["copied_onto_itself", "in_place", "overwriting"]
 
 _PLACES = 1024
 """Places of an output that a loop in Python computes one after the other."""
@@ -122,3 +126,55 @@ def _mean(op: Any, *inputs: np.ndarray) -> np.ndarray:
     x, indices, updates = inputs
     count = op.run(np.zeros(x.shape), indices, np.ones(updates.shape))[0]
     return np.asarray(op.run(*inputs)[0] / np.maximum(count, 1))
+
+
+def copied_onto_itself(case: Case) -> Iterator[Change]:
+    """A tensor that is shifted within its own memory, from the end at which elements overwrite
+    those that are still to be copied: a part of it, joined with new ones to its own shape."""
+    for position, op in case.having(ops.Slice):
+        (x, *_) = case.steps[position].sources(position)
+        axes = [axis for axis in range(len(op.starts)) if _cut(op, shape_of(case, x), axis)]
+        if len(axes) == 1 and _joined_to(case, Ref(position), shape_of(case, x)):
+            shifted = Step(_Shifted(op, axes[0]), case.steps[position].sources(position))
+            what = f"{tensor_name(case, x)} is shifted in place from the wrong end, so that its "
+            what += "last elements are copied into all others"
+            yield Change(what, "", {position: shifted})
+
+
+def _cut(op: ops.Slice, shape: tuple[int, ...], axis: int) -> bool:
+    """Whether a slice takes less than all of an axis."""
+    stop = op.stops[axis]
+    return bool(op.starts[axis]) or (stop is not None and stop != shape[axis])
+
+
+def _joined_to(case: Case, ref: Ref, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor becomes one of this shape by a concatenation, perhaps rearranged before."""
+    for user in users_of(case).get(ref, ()):
+        if isinstance(case.steps[user].op, ops.Concat):
+            if shape_of(case, Ref(user)) == shape:
+                return True
+        elif isinstance(case.steps[user].op, Rearrangement):
+            if shape_of(case, Ref(user)) == shape_of(case, ref):
+                return _joined_to(case, Ref(user), shape)
+    return False
+
+
+@dataclass(frozen=True, eq=False)
+class _Shifted(Op):
+    """The part of a tensor that is kept as it is shifted, element by element from the wrong end."""
+
+    instead_of: Any
+    axis: int
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        count = inputs[0].shape[self.axis]
+        kept = self.instead_of.run(np.arange(count).reshape(self._alone(inputs[0].ndim)))[0].ravel()
+        by = count - len(kept)
+        if not 0 < by < count or (np.diff(kept) != 1).any() or 0 < kept[0] < by:
+            raise ValueError("no shift by whole elements")
+        first = kept % by
+        last = kept + by * ((count - 1 - kept) // by)
+        return (np.take(inputs[0], last if kept[0] else first, self.axis),)
+
+    def _alone(self, rank: int) -> tuple[int, ...]:
+        return tuple(-1 if axis == self.axis else 1 for axis in range(rank))

@@ -11,6 +11,7 @@ from probe.hypotheses.edits.loop_states import not_cleared, reset_within, starte
 from probe.hypotheses.edits.loops import alike_loops
 from probe.hypotheses.edits.mapped_tensors import rearranged
 from probe.hypotheses.edits.numbers_of_passes import passes_left_out, run_otherwise
+from probe.hypotheses.edits.overwritten import copied_onto_itself
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.tensor_maps import transposed
 from probe.hypotheses.precision.half_tensors import half_states, is_small
@@ -161,6 +162,14 @@ def activation_in_loops(case: Case) -> Iterator[Changes]:
     if case.calls:
         make = partial(in_each_pass, make=own_activations)
         yield Changes(make, "extra-step", STEPS, every_pass=True)
+
+
+@more("changed-step")
+def shifted_in_place_in_loops(case: Case) -> Iterator[Changes]:
+    """A memory that is shifted in place from the wrong end in each pass."""
+    if case.calls:
+        make = partial(in_each_pass, make=copied_onto_itself)
+        yield Changes(make, "changed-step", STEPS, every_pass=True)
 
 
 @more("other-tensor")
