@@ -249,6 +249,7 @@ CASES = (
     ("average", "kept", "carried-state", "go on with a pass over what the layer's begin with"),
     ("window", "kept", "carried-state", "are not cleared between one sample and the next"),
     ("blocks", "kept", "carried-state", "is not cleared between the passes of the loop"),
+    ("cascade", "early", "other-tensor", "(of the pass before), in every pass of the loop"),
     ("window", "wrong end", "changed-step", "is shifted in place from the wrong end"),
 )
 

@@ -194,13 +194,14 @@ _CHAIN = 8
 
 
 def taken_later(case: Case) -> Iterator[Change]:
-    """An input of a pass as an operand after the steps that make another tensor of it, in place of
-    before them."""
+    """An input of a pass as an operand after the steps that make another tensor of it, or what the
+    pass hands on, in place of before them."""
+    handed_on = {ref.step for ref in case.steps[-1].sources(len(case.steps) - 1) if not ref.index}
     for ref, users in users_of(case).items():
         if ref.step >= 0:
             continue
-        made = _made_of(case, ref)
-        for position, at in product(users, made):
+        made = {*_made_of(case, ref), *handed_on}
+        for position, at in product(users, sorted(made)):
             alike = at >= position and shape_of(case, Ref(at)) == shape_of(case, ref)
             index = case.steps[position].sources(position).index(ref)
             if alike and not isinstance(case.steps[position].op, Outputs):
