@@ -251,6 +251,8 @@ CASES = (
     ("blocks", "kept", "carried-state", "is not cleared between the passes of the loop"),
     ("cascade", "early", "other-tensor", "(of the pass before), in every pass of the loop"),
     ("window", "wrong end", "changed-step", "is shifted in place from the wrong end"),
+    ("decaying", "bounded", "extra-step", "tanh is applied to the sum"),
+    ("decaying", "average", "extra-step", "is multiplied by 1 - "),
 )
 
 

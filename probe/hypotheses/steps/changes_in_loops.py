@@ -21,7 +21,9 @@ from probe.hypotheses.steps.data_flow import missing_step, other_tensor, swapped
 from probe.hypotheses.steps.functions_of_parts import function_of_sum, norm_of_parts
 from probe.hypotheses.steps.moved_steps import moved_step
 from probe.hypotheses.steps.other_operands import (
+    complemented,
     own_activations,
+    shown_states,
     taken_later,
 )
 from probe.hypotheses.steps.packed_parts import parts_in_another_order, parts_reordered
@@ -161,6 +163,23 @@ def activation_in_loops(case: Case) -> Iterator[Changes]:
     """An activation of the loop on another tensor of it, too."""
     if case.calls:
         make = partial(in_each_pass, make=own_activations)
+        yield Changes(make, "extra-step", STEPS, every_pass=True)
+
+
+@more("extra-step")
+def activation_of_shown_states(case: Case) -> Iterator[Changes]:
+    """An activation of a state as a pass shows it, such as an LSTM's tanh, and not as the next
+    takes it."""
+    if case.calls:
+        make = partial(in_each_pass, make=shown_states)
+        yield Changes(make, "extra-step", STEPS, every_pass=True)
+
+
+@more("extra-step")
+def complements_in_loops(case: Case) -> Iterator[Changes]:
+    """What a state that decays is given, multiplied by 1 - the decay, as in a moving average."""
+    if case.calls:
+        make = partial(in_each_pass, make=complemented)
         yield Changes(make, "extra-step", STEPS, every_pass=True)
 
 

@@ -3,12 +3,14 @@ for another output, an activation on one operand alone, operands exchanged betwe
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import combinations, permutations, product
+
+import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.op_words import op_words
-from probe.hypotheses.edits.rewriting import inserted, of_parameters
+from probe.hypotheses.edits.rewriting import inserted, of_parameters, taking_instead
 from probe.hypotheses.edits.step_words import step_name, tensor_name
 from probe.hypotheses.registry import more
 from probe.ops.base import Elementwise, Op, Rearrangement
@@ -17,7 +19,7 @@ from probe.ops.step import Ref, Step, weights_of
 from probe.trial.case import Case, shape_of, users_of
 from probe.trial.change import Change
 
-__all__ = ["own_activations", "taken_later"]
+__all__ = ["complemented", "own_activations", "shown_states", "taken_later"]
 
 _JOINING = (ops.Add, ops.Sub, ops.Mul, ops.Concat)
 _APART = 24
@@ -95,6 +97,51 @@ def _activated(case: Case) -> Iterator[Change]:
                 what = f"{op_words(op)} is applied to {tensor_name(case, ref)} where "
                 what += f"{step_name(case, user)} takes it"
                 yield inserted(case, ref, Step(op, (ref,)), what, user=user)
+
+
+def shown_states(case: Case) -> Iterator[Change]:
+    """A function of single elements on what a pass hands on where its own steps take that, and not
+    where the next pass does: all of them, or one."""
+    last = len(case.steps) - 1
+    kinds: dict[object, Op] = {type(op): op for op in _kinds(case)}
+    for op, ref in product({ops.Tanh: ops.Tanh(), **kinds}.values(), case.steps[-1].sources(last)):
+        own = [user for user in users_of(case).get(ref, ()) if user != last]
+        for users in (own, *([user] for user in own if len(own) > 1)):
+            new = Ref(len(case.steps))
+            taken = {user: taking_instead(case, user, ref, new) for user in users}
+            what = f"{op_words(op)} is applied to {tensor_name(case, ref)} where "
+            what += " and ".join(step_name(case, user) for user in users)
+            what += f" take{'s' * (len(users) == 1)} it"
+            if users:
+                yield Change(what, "", {new.step: Step(op, (ref,)), **taken}, of=users[0])
+
+
+def complemented(case: Case) -> Iterator[Change]:
+    """What is added to a state that decays is multiplied by 1 - the decay, too."""
+    for ref in case.steps[-1].sources(len(case.steps) - 1):
+        if ref.step < 0 or not isinstance(case.steps[ref.step].op, ops.Add):
+            continue
+        terms = case.steps[ref.step].sources(ref.step)
+        for kept, added in permutations(terms, 2) if len(terms) == 2 else ():
+            for decay in _decays(case, kept, shape_of(case, ref)):
+                number = len(case.steps)
+                new = {
+                    number: Step(ops.Constant(np.ones(())), ()),
+                    number + 1: Step(ops.Sub(), (Ref(number), decay)),
+                    number + 2: Step(ops.Mul(), (added, Ref(number + 1))),
+                    ref.step: taking_instead(case, ref.step, added, Ref(number + 2)),
+                }
+                what = f"{tensor_name(case, added)} is multiplied by 1 - "
+                what += f"{tensor_name(case, decay)} where {step_name(case, ref.step)} takes it"
+                yield Change(what, "", new, of=ref.step)
+
+
+def _decays(case: Case, kept: Ref, shape: tuple[int, ...]) -> Iterator[Ref]:
+    """What a state of a pass is multiplied by, where a tensor is that product."""
+    if kept.step >= 0 and isinstance(case.steps[kept.step].op, ops.Mul):
+        for state, decay in permutations(case.steps[kept.step].sources(kept.step), 2):
+            if state.step < 0 and shape_of(case, state) == shape:
+                yield decay
 
 
 @more("missing-step")
