@@ -40,7 +40,7 @@ def body_of(case: Case, loop: Loop) -> Case:
         steps=tuple(steps),
         inputs=inputs,
         values=values,
-        calls=(*(_in_each(case, case.calls[at]) for at in span), ""),
+        calls=(*(_in_each(case, case.calls[at]) for at in span), "") if case.calls else (),
         words=(*(case.words[at] for at in span), "") if case.words else (),
         origins=(),
         inner=True,

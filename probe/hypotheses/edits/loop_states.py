@@ -49,9 +49,11 @@ def started_otherwise(case: Case) -> Iterator[Change]:
 
 def reset_within(case: Case) -> Iterator[Change]:
     """The states begin anew at the first pass that leads to what differs: each time that so many
-    passes are done, or once."""
-    for group in _with_states(case):
+    passes are done, or once. Where the first pass lacks steps they are 0, which makes these so."""
+    for group in alike_loops(case):
         loop = group[0]
+        if not _states(loop):
+            continue
         count = len(loop.numbers)
         first = first_that_differs(case, group)
         tried = range(1, min(count, _SHORT)) if first is None else range(max(first, 1), first + 1)
@@ -62,7 +64,7 @@ def reset_within(case: Case) -> Iterator[Change]:
                     when = f"after every {size} passes" if size > 1 else "at every pass"
                 for states, words in _groups(loop):
                     resets = [
-                        taken_at(member, {index: _start(member, index) for index in states}, pass_)
+                        taken_at(member, {k: _anew(member, k) for k in states}, pass_)
                         for member in group
                         for pass_ in at
                     ]
@@ -132,6 +134,10 @@ def _states(loop: Loop) -> list[int]:
 
 def _start(loop: Loop, index: int) -> Ref:
     return loop.inputs[index][0]
+
+
+def _anew(loop: Loop, index: int) -> _Start:
+    return 0.0 if -1 in loop.part else _start(loop, index)
 
 
 def _begun_with(loop: Loop, index: int) -> np.ndarray:

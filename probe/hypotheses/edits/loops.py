@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.hypotheses.edits.rewriting import of_parameters
+from probe.ops import Constant
 from probe.ops.base import Rearrangement
-from probe.ops.step import Ref
+from probe.ops.step import Ref, weights_of
 from probe.trial.case import Case, once, shape_of, users_of
 
 __all__ = [
@@ -140,8 +141,13 @@ def repetitions(case: Case) -> list[Repetition]:
 
 
 def _kind(case: Case, position: int) -> Hashable:
-    """What the same step of another pass has in common with one; of what no call gives nothing."""
+    """What the same step of another pass has in common with one; of what no call gives nothing,
+    where others are of calls."""
     call = case.calls[position] if position < len(case.calls) else ""
+    if not any(case.calls):
+        step, value = case.steps[position], case.values[position][0]
+        numbers = value.tobytes() if isinstance(step.op, Constant) else b""
+        return type(step.op), np.shape(value), tuple(weights_of((step,))), numbers
     if not call:
         return position
     name = _line(case, position) or without_count(call.removeprefix("constant/"))

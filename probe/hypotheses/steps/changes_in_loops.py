@@ -8,7 +8,7 @@ from probe.hypotheses.edits.carried_over import carried_over
 from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.loop_changes import in_each_pass
 from probe.hypotheses.edits.loop_states import not_cleared, reset_within, started_otherwise
-from probe.hypotheses.edits.loops import alike_loops
+from probe.hypotheses.edits.loops import alike_loops, loops
 from probe.hypotheses.edits.mapped_tensors import rearranged
 from probe.hypotheses.edits.numbers_of_passes import passes_left_out, run_otherwise
 from probe.hypotheses.edits.overwritten import copied_onto_itself
@@ -33,8 +33,13 @@ from probe.trial.change import Change
 __all__: list[str] = []
 
 
+def _runs_loops(case: Case) -> bool:
+    """Whether a layer may run a loop: where its steps are of no calls, they tell themselves."""
+    return any(case.calls) or bool(loops(case))
+
+
 def _of_loops(case: Case, mistake: Hypothesis) -> Iterator[Changes]:
-    if case.calls:
+    if _runs_loops(case):
         make = partial(in_each_pass, make=partial(_changes_of, mistake))
         yield Changes(make, mistake.slug, STEPS, every_pass=True)
 
@@ -48,28 +53,28 @@ def _changes_of(mistake: Hypothesis, body: Case) -> Iterator[Change]:
 @more("initial-state")
 def other_start_of_loops(case: Case) -> Iterator[Changes]:
     """A state of a loop that begins with other values."""
-    if case.calls:
+    if _runs_loops(case):
         yield Changes(started_otherwise, "initial-state", STEPS, every_pass=True)
 
 
 @more("carried-state")
 def reset_in_loops(case: Case) -> Iterator[Changes]:
     """A state of a loop that is reset within the sequence, such as at each chunk of it."""
-    if case.calls:
+    if _runs_loops(case):
         yield Changes(reset_within, "carried-state", STEPS, every_pass=True)
 
 
 @more("carried-state")
 def carried_over_in_loops(case: Case) -> Iterator[Changes]:
     """States of a loop that are not cleared between samples or channels."""
-    if case.calls:
+    if _runs_loops(case):
         yield Changes(carried_over, "carried-state", STEPS, every_pass=True)
 
 
 @more("carried-state")
 def sums_not_cleared_in_loops(case: Case) -> Iterator[Changes]:
     """A sum that begins anew in each pass of a loop, and goes on from that of the pass before."""
-    if case.calls:
+    if _runs_loops(case):
         yield Changes(not_cleared, "carried-state", STEPS, every_pass=True)
 
 
@@ -84,14 +89,14 @@ def half_states_of_loops(case: Case) -> Iterator[Changes]:
 @more("changed-step")
 def other_numbers_of_passes(case: Case) -> Iterator[Changes]:
     """A loop that runs more or fewer times."""
-    if case.calls:
+    if _runs_loops(case):
         yield Changes(run_otherwise, "changed-step", STEPS, every_pass=True)
 
 
 @more("missing-step")
 def pass_left_out(case: Case) -> Iterator[Changes]:
     """One layer of several that a loop goes through."""
-    if case.calls:
+    if _runs_loops(case):
         yield Changes(passes_left_out, "missing-step", STEPS, every_pass=True)
 
 
@@ -104,7 +109,7 @@ def parts_in_loops(case: Case) -> Iterator[Changes]:
 @more("packed-order")
 def parameters_of_loops(case: Case) -> Iterator[Changes]:
     """Coefficients that are split before a loop read in another order."""
-    if case.calls:
+    if _runs_loops(case):
         yield Changes(_parameters_reordered, "packed-order", STEPS, every_pass=True)
 
 
@@ -161,7 +166,7 @@ def changed_in_loops(case: Case) -> Iterator[Changes]:
 @more("extra-step")
 def activation_in_loops(case: Case) -> Iterator[Changes]:
     """An activation of the loop on another tensor of it, too."""
-    if case.calls:
+    if _runs_loops(case):
         make = partial(in_each_pass, make=own_activations)
         yield Changes(make, "extra-step", STEPS, every_pass=True)
 
@@ -170,7 +175,7 @@ def activation_in_loops(case: Case) -> Iterator[Changes]:
 def activation_of_shown_states(case: Case) -> Iterator[Changes]:
     """An activation of a state as a pass shows it, such as an LSTM's tanh, and not as the next
     takes it."""
-    if case.calls:
+    if _runs_loops(case):
         make = partial(in_each_pass, make=shown_states)
         yield Changes(make, "extra-step", STEPS, every_pass=True)
 
@@ -178,7 +183,7 @@ def activation_of_shown_states(case: Case) -> Iterator[Changes]:
 @more("extra-step")
 def complements_in_loops(case: Case) -> Iterator[Changes]:
     """What a state that decays is given, multiplied by 1 - the decay, as in a moving average."""
-    if case.calls:
+    if _runs_loops(case):
         make = partial(in_each_pass, make=complemented)
         yield Changes(make, "extra-step", STEPS, every_pass=True)
 
@@ -186,7 +191,7 @@ def complements_in_loops(case: Case) -> Iterator[Changes]:
 @more("changed-step")
 def shifted_in_place_in_loops(case: Case) -> Iterator[Changes]:
     """A memory that is shifted in place from the wrong end in each pass."""
-    if case.calls:
+    if _runs_loops(case):
         make = partial(in_each_pass, make=copied_onto_itself)
         yield Changes(make, "changed-step", STEPS, every_pass=True)
 
@@ -194,7 +199,7 @@ def shifted_in_place_in_loops(case: Case) -> Iterator[Changes]:
 @more("other-tensor")
 def state_updated_early(case: Case) -> Iterator[Changes]:
     """A state that a step reads after it is updated, or decayed, not before."""
-    if case.calls:
+    if _runs_loops(case):
         make = partial(in_each_pass, make=taken_later)
         yield Changes(make, "other-tensor", STEPS, every_pass=True)
 
@@ -202,7 +207,7 @@ def state_updated_early(case: Case) -> Iterator[Changes]:
 @more("rearranged-tensor")
 def rearranged_in_loops(case: Case) -> Iterator[Changes]:
     """A tensor transposed or reversed in each pass."""
-    if case.calls:
+    if _runs_loops(case):
         for make in (partial(rearranged, ways=transposed), partial(rearranged, few=_MAPS)):
             changes = partial(in_each_pass, make=make)
             yield Changes(changes, "rearranged-tensor", STEPS, every_pass=True)
