@@ -188,7 +188,8 @@ def _packings(
     count, sizes = len(parts), [part.size for part in parts]
     if not parts:
         return
-    through_all, attends = np.arange(width), any(case.having(ops.Attention, ops.Softmax))
+    through_all = np.arange(width)
+    attends = count == _PARTS and any(case.having(ops.Attention, ops.Softmax))
     blocks = np.split(through_all, np.cumsum(sizes)[:-1])
     equal = len(set(sizes)) == 1
     for turn in permutations(range(count)) if equal and count == _PARTS else [range(count)]:
