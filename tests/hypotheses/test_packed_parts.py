@@ -78,3 +78,48 @@ def test_the_half_that_gates_is_one_cause_of_all_units():
     first = report.findings[0]
     assert (first.slug, first.also) == ("packed-order", ()), report
     assert "gates the second" in first.claim
+
+
+class Modulated(nn.Module):
+    """Two gated layers on the shift, scale and gate of each, of one projection."""
+
+    def __init__(self, softmax: bool = False) -> None:
+        super().__init__()
+        self.modulation = nn.Linear(5, 24)
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+        self.softmax = softmax
+
+    def forward(self, x: torch.Tensor, order: tuple[int, ...] = (0, 1, 2, 3, 4, 5)) -> torch.Tensor:
+        parts = self.modulation(x).chunk(6, -1)
+        y = x[..., :4]
+        for k, layer in enumerate(self.layers):
+            shift, scale, gate = (parts[order.index(3 * k + which)] for which in range(3))
+            y = y + gate * layer(y * (1 + scale) + shift).tanh()
+        return y.softmax(-1) if self.softmax else y
+
+
+@pytest.mark.parametrize(
+    "order",
+    [(1, 0, 2, 4, 3, 5), (0, 3, 1, 4, 2, 5), (0, 2, 4, 1, 3, 5), (4, 5, 2, 3, 0, 1)],
+    ids=["in each group", "by kind", "by pairs", "pairs reversed"],
+)
+def test_six_parts_in_another_order_by_groups(order):
+    torch.manual_seed(3)
+    model, x = Modulated().eval(), draw(3, 2, 5)
+    with torch.no_grad():
+        wrong = model(torch.as_tensor(x), order).numpy()
+    report = probe.check(model, "", x, expected=wrong)
+    assert report.findings, report
+    first = report.findings[0]
+    assert (first.slug, first.also) == ("packed-order", ()), report
+    assert f"its 6 parts stood in the order {', '.join(map(str, order))}" in first.claim
+
+
+def test_six_parts_before_a_softmax_are_no_error_of_ours():
+    torch.manual_seed(3)
+    model, x = Modulated(softmax=True).eval(), draw(3, 2, 5)
+    with torch.no_grad():
+        wrong = model(torch.as_tensor(x), (1, 0, 2, 4, 3, 5)).numpy()
+    report = probe.check(model, "", x, expected=wrong)
+    assert report.findings, report
+    assert report.findings[0].slug == "packed-order", report

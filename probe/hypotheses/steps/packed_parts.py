@@ -5,6 +5,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, combinations, pairwise, permutations
 
+import numpy as np
+
 from probe import ops
 from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.grouped_changes import all_of
@@ -18,8 +20,8 @@ from probe.trial.change import Change
 __all__ = ["parts_reordered"]
 
 _ALL_ORDERS, _MOST = 4, 8
-"""Of how many parts all orders are tried; of more the halves and each two are exchanged, of no more
-than these."""
+"""Of how many parts all orders are tried; of more the halves and each two are exchanged, and those
+by which groups of them differ, of no more than these."""
 
 
 @more("packed-order")
@@ -170,6 +172,22 @@ def _orders(count: int) -> Iterator[tuple[int, ...]]:
         order = list(plain)
         order[first], order[second] = second, first
         yield tuple(order)
+    yield from _orders_of_groups(count)
+
+
+def _orders_of_groups(count: int) -> Iterator[tuple[int, ...]]:
+    """The orders of parts that are as many for each of some groups, such as shift, scale and gate
+    of two layers: of one kind behind another, of the kinds in each group, and of the groups."""
+    found = dict[tuple[int, ...], None]()
+    sizes = [size for size in range(2, count) if count % size == 0]
+    tables = [np.arange(count).reshape(-1, size) for size in sizes]
+    found.update((tuple(table.T.ravel().tolist()), None) for table in tables)
+    for table in tables:
+        for axis, parts in ((1, table.shape[1]), (0, table.shape[0])):
+            for order in permutations(range(parts)) if parts <= _ALL_ORDERS else ():
+                found[tuple(np.take(table, order, axis).ravel().tolist())] = None
+    found.pop(tuple(range(count)), None)
+    yield from found
 
 
 def _repeated(count: int) -> Iterator[tuple[int, ...]]:
