@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from own_seed import RNG
 from planting import F, draw, nn, otherwise
+from tried_changes import claims_that_give
 
 import probe
+from probe import ops
+from probe.hypotheses.steps.packed_parts import joined_in_another_order, parts_interleaved
+from probe.ops.step import Ref, Step
 
 
 class Packed(nn.Module):
@@ -123,3 +128,24 @@ def test_six_parts_before_a_softmax_are_no_error_of_ours():
     report = probe.check(model, "", x, expected=wrong)
     assert report.findings, report
     assert report.findings[0].slug == "packed-order", report
+
+
+def _concatenated(count: int, width: int) -> tuple[tuple[Step, ...], list[np.ndarray]]:
+    parts = [RNG.standard_normal((2, width)) for _ in range(count)]
+    return (Step(ops.Concat(1), tuple(Ref(-1, k) for k in range(count))),), parts
+
+
+def test_parts_of_two_loops_joined_with_the_inner_one_outside():
+    steps, parts = _concatenated(6, 1)
+    wrong = np.concatenate([parts[3 * column + row] for row in range(3) for column in range(2)], 1)
+    claims = claims_that_give(wrong, joined_in_another_order, steps, *parts)
+    assert len(claims) == 1, claims
+    assert "the inner of two loops, of 2 and 3, were the outer one: 0, 3 and so on" in claims[0]
+
+
+def test_parts_joined_element_by_element():
+    steps, parts = _concatenated(4, 3)
+    wrong = np.stack(parts, 2).reshape(2, 12)
+    claims = claims_that_give(wrong, parts_interleaved, steps, *parts)
+    assert len(claims) == 1, claims
+    assert "interleaves its 4 parts along axis 1" in claims[0]

@@ -4,6 +4,7 @@ of each of its terms, of each part of an axis."""
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from probe.hypotheses.registry import more
 from probe.ops.base import Elementwise, Op, Rearrangement
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, shape_of
+from probe.trial.case import Case, shape_of, users_of
 from probe.trial.change import Change
 
 __all__ = ["function_of_sum", "norm_of_parts"]
@@ -83,6 +84,69 @@ def _in_parts(case: Case) -> Iterator[Change]:
             what = f"each of {parts} parts of the last axis has a {op_words(op)} of its own"
             key = ("parts", type(op), parts)
             yield Change(what, step_name(case, position), {position: step}, key=key)
+
+
+@more("changed-step")
+def softmax_over_other_axes(case: Case) -> Iterator[Changes]:
+    """A softmax over several axes together, or over axes that its tensor has before a reshape or
+    behind one: the pixels of a row, the taps of all heads."""
+    yield Changes(_over_other_axes, "changed-step", STEPS, only_new=True)
+
+
+def _over_other_axes(case: Case) -> Iterator[Change]:
+    for position, op in case.having(ops.Softmax, ops.LogSoftmax):
+        shape = shape_of(case, Ref(position))
+        over = f"not over axis {op.axis % len(shape)} of {shape}"
+        for view in dict.fromkeys(_views(case, position)):
+            for start, stop in _runs(case, view):
+                if view == shape and stop - start == 1:  # the options of the step
+                    continue
+                axes = ", ".join(map(str, range(start, stop)))
+                joined = (*view[:start], prod(view[start:stop]), *view[stop:])
+                new = len(case.steps)
+                steps = {
+                    new: Step(ops.Reshape(joined), case.steps[position].sources(position)),
+                    new + 1: Step(replace(op, axis=start), (Ref(new),)),
+                    position: Step(ops.Reshape(shape), (Ref(new + 1),)),
+                }
+                noun = "axis" if stop - start == 1 else "axes"
+                what = f"{step_name(case, position)} is over {noun} {axes} of {view}, {over}"
+                yield Change(what, "", steps, key=("softmax", start, stop, len(view)), of=position)
+
+
+def _views(case: Case, position: int) -> Iterator[tuple[int, ...]]:
+    """The shapes of a step's tensor: its own, before a reshape, and behind one."""
+    yield shape_of(case, Ref(position))
+    (ref,) = case.steps[position].sources(position)
+    for _ in range(_BEFORE):
+        step = case.steps[ref.step] if ref.step >= 0 else None
+        if step is None:
+            break
+        source = step.sources(ref.step)[:1]
+        if isinstance(step.op, ops.Reshape):
+            yield shape_of(case, source[0])
+            break
+        if not source or shape_of(case, source[0]) != shape_of(case, ref):
+            break
+        (ref,) = source
+    for user in users_of(case).get(Ref(position), ()):
+        if isinstance(case.steps[user].op, ops.Reshape):
+            yield shape_of(case, Ref(user))
+
+
+def _runs(case: Case, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Some axes behind one another, from where to where; without that of the samples."""
+    samples = bool(case.inputs) and shape[:1] == np.shape(case.inputs[0])[:1]
+    for count in range(1, _RUN + 1):
+        for start in range(int(samples), len(shape) - count + 1):
+            if shape[start] > 1 and shape[start + count - 1] > 1:
+                yield start, start + count
+
+
+_BEFORE = 3
+"""Within how many steps before a softmax its tensor is reshaped."""
+_RUN = 3
+"""Over how many axes together a softmax is taken."""
 
 
 def _axes(op: Any) -> tuple[int, ...]:

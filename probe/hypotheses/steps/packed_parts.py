@@ -98,6 +98,8 @@ def joined_in_another_order(case: Case) -> Iterator[Changes]:
 def _joined_otherwise(case: Case) -> Iterator[Change]:
     for position, _ in case.having(ops.Concat):
         sources = case.steps[position].sources(position)
+        if len(sources) > 2:
+            yield from _joined_as_tables(case, position)
         for order in _rotations(len(sources)) if len(sources) > 2 else ():
             parts = [sources[which] for which in order]
             names = [tensor_name(case, part) for part in parts]
@@ -109,6 +111,25 @@ def _joined_otherwise(case: Case) -> Iterator[Change]:
             yield with_sources(case, position, parts, what, ("joined", order))
 
 
+def _joined_as_tables(case: Case, position: int) -> Iterator[Change]:
+    """Many tensors that two loops make, one within the other, joined as if the inner loop were the
+    outer one; and in reverse."""
+    sources = case.steps[position].sources(position)
+    count, name = len(sources), step_name(case, position)
+    if count <= _ALL_ORDERS:
+        return
+    for outer in range(2, count // 2 + 1):
+        if count % outer == 0:
+            order = np.arange(count).reshape(outer, -1).T.ravel().tolist()
+            what = f"{name} joins its {count} parts as if the inner of two loops, of {outer} and "
+            what += f"{count // outer}, were the outer one: {order[0]}, {order[1]} and so on "
+            what += "(counted from 0)"
+            parts = [sources[which] for which in order]
+            yield with_sources(case, position, parts, what, ("joined", tuple(order)))
+    what = f"{name} joins its {count} parts in reverse order"
+    yield with_sources(case, position, sources[::-1], what, ("joined", "reversed"))
+
+
 def _rotations(count: int) -> Iterator[tuple[int, ...]]:
     """The orders in which one part stands at another place; of few parts all."""
     plain = tuple(range(count))
@@ -118,6 +139,32 @@ def _rotations(count: int) -> Iterator[tuple[int, ...]]:
     for first, last in ((0, count - 1), (count - 1, 0), *permutations(plain[:_MOST], 2)):
         rest = [which for which in plain if which != first]
         yield (*rest[:last], first, *rest[last:])
+
+
+@more("rearranged-tensor")
+def parts_interleaved(case: Case) -> Iterator[Changes]:
+    """Tensors of one shape joined element by element: the first of each, then the second."""
+    yield Changes(_interleaved, "rearranged-tensor", STEPS)
+
+
+def _interleaved(case: Case) -> Iterator[Change]:
+    for position, op in case.having(ops.Concat):
+        sources = case.steps[position].sources(position)
+        shape, count = shape_of(case, Ref(position)), len(sources)
+        axis = op.axis % len(shape)
+        if len({shape_of(case, source) for source in sources}) > 1 or shape[axis] <= count:
+            continue
+        new = len(case.steps)
+        split = (*shape[:axis], count, shape[axis] // count, *shape[axis + 1 :])
+        turned = [*range(axis), axis + 1, axis, *range(axis + 2, len(split))]
+        steps = {
+            new: Step(op, sources),
+            new + 1: Step(ops.Reshape(split), (Ref(new),)),
+            new + 2: Step(ops.Transpose(tuple(turned)), (Ref(new + 1),)),
+            position: Step(ops.Reshape(shape), (Ref(new + 2),)),
+        }
+        what = f"{step_name(case, position)} interleaves its {count} parts along axis {axis}, not "
+        yield Change(f"{what}one behind another", "", steps, key=("joined", "interleaved"))
 
 
 @more("packed-order")
