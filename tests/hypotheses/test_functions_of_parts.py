@@ -4,9 +4,14 @@ sum, and of each part of an axis."""
 import numpy as np
 import pytest
 import torch
+from own_seed import RNG
 from planting import draw, nn
+from tried_changes import claims_that_give
 
 import probe
+from probe import ops
+from probe.hypotheses.steps.functions_of_parts import softmax_over_other_axes
+from probe.ops.step import Ref, Step
 
 
 class Gates(nn.Module):
@@ -81,3 +86,34 @@ def test_a_right_port_has_no_cause(model):
     report = probe.check(model, "", [X, H], expected=gates(model, X, H))
     assert report.ok
     assert not report.findings
+
+
+def test_a_softmax_over_two_axes_together():
+    x = RNG.standard_normal((2, 5, 3, 4))
+    steps = (Step(ops.Softmax(1), (Ref(-1),)),)
+    wrong = ops.Softmax(2).run(x.reshape(2, 5, 12))[0].reshape(x.shape)
+    claims = claims_that_give(wrong, softmax_over_other_axes, steps, x)
+    assert len(claims) == 1, claims
+    assert "is over axes 2, 3 of (2, 5, 3, 4), not over axis 1 of (2, 5, 3, 4)" in claims[0]
+
+
+def test_a_softmax_over_an_axis_before_it_is_split():
+    x = RNG.standard_normal((2, 7, 15))
+    steps = (
+        Step(ops.Reshape((42, 5, 1)), (Ref(-1),)),
+        Step(ops.Neg(), (Ref(0),)),
+        Step(ops.Softmax(1), (Ref(1),)),
+    )
+    wrong = ops.Softmax(2).run(-x)[0].reshape(42, 5, 1)
+    claims = claims_that_give(wrong, softmax_over_other_axes, steps, x)
+    assert len(claims) == 1, claims
+    assert "is over axis 2 of (2, 7, 15), not over axis 1 of (42, 5, 1)" in claims[0]
+
+
+def test_a_softmax_of_each_row():
+    x = RNG.standard_normal((2, 5, 12))
+    steps = (Step(ops.Softmax(2), (Ref(-1),)), Step(ops.Reshape((2, 5, 3, 4)), (Ref(0),)))
+    wrong = ops.Softmax(3).run(x.reshape(2, 5, 3, 4))[0]
+    claims = claims_that_give(wrong, softmax_over_other_axes, steps, x)
+    assert len(claims) == 1, claims
+    assert "is over axis 3 of (2, 5, 3, 4), not over axis 2 of (2, 5, 12)" in claims[0]
