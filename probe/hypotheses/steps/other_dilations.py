@@ -1,5 +1,5 @@
-"""Windows with the dilations of another rule: those of another output stride, of another base, or
-counted from another number."""
+"""Windows with the dilations of another rule, those of another output stride, of another base or
+counted from another number; and kernels that lie along another axis."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -95,3 +95,33 @@ def _padded(before: int, after: int, longer: int) -> tuple[int, int]:
     if not before or not after:
         return (before + longer, after) if before else (before, after + longer)
     return before + longer // 2, after + longer - longer // 2
+
+
+@more("rearranged-tensor")
+def kernels_along_the_other_axis(case: Case) -> Iterator[Changes]:
+    """Kernels that are longer along one axis, such as 1 x 5, along the other: all, or one."""
+    yield Changes(_turned, "rearranged-tensor", STEPS)
+
+
+def _turned(case: Case) -> Iterator[Change]:
+    for position, op in case.having(ops.Conv):
+        if op.weight is None or op.weight.rows is not None or op.weight.shape is not None:
+            continue
+        weight, (*_, rows, columns) = op.weight, op.weight.value.shape
+        if len(op.pads) < len(_BOTH) or rows == columns:
+            continue
+        order = weight.axes or tuple(range(weight.effective.ndim))
+        new = replace(
+            op,
+            weight=replace(weight, effective=np.swapaxes(weight.effective, *order[-2:])),
+            pads=(*op.pads[:-2], *op.pads[:-3:-1]),
+            dilations=(*op.dilations[:-2], *op.dilations[:-3:-1]),
+        )
+        what = f"the kernel of {step_name(case, position)} lies along the other axis, as {columns} "
+        what += f"x {rows} and not {rows} x {columns}"
+        step = Step(new, case.steps[position].sources(position))
+        yield Change(what, "", {position: step}, key=("kernel", "turned"))
+
+
+_BOTH = ("rows", "columns")
+"""The axes that are exchanged."""
