@@ -119,6 +119,8 @@ def as_healthy(case: Case, allowed: np.ndarray, predicted: np.ndarray) -> np.nda
     size = rms(case.healthy)
     grown = max(1.0, rms(predicted) / size) if size else 1.0
     same = allowed.shape == predicted.shape
+    if same:
+        allowed = _moved_along(case.healthy, allowed, predicted)
     # behind a ReLU that is 0 next to nothing is allowed; behind a quantiser, all but at ties
     some = allowed[allowed > _NOTHING * allowed.max(initial=0.0)]
     least = float(np.median(some)) if some.size > _FEW * allowed.size else 0.0
@@ -127,6 +129,19 @@ def as_healthy(case: Case, allowed: np.ndarray, predicted: np.ndarray) -> np.nda
     else:
         most = np.full(predicted.shape, allowed.max(initial=0))
     return np.asarray(_CHANGED * grown * most)
+
+
+def _moved_along(healthy: np.ndarray, allowed: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """What each element is allowed, at its new place where a changed layer gives the same elements
+    in another order."""
+    if healthy.shape != predicted.shape or not healthy.size or healthy.max() != predicted.max():
+        return allowed
+    before, behind = healthy.argsort(axis=None), predicted.argsort(axis=None)
+    if not np.array_equal(healthy.ravel()[before], predicted.ravel()[behind]):
+        return allowed
+    moved = np.empty(allowed.size)
+    moved[behind] = allowed.ravel()[before]
+    return moved.reshape(allowed.shape)
 
 
 def amplified(case: Case, edit: Edit, predicted: np.ndarray) -> np.ndarray:
