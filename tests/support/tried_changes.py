@@ -1,6 +1,7 @@
 """What the changes of a hypothesis make of the output of a few steps, without a search."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,9 +17,10 @@ __all__ = ["claims_that_give", "tried"]
 def tried(
     hypothesis: Hypothesis, steps: tuple[Step, ...], *inputs: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The claim of each change, and the output with it."""
+    """The claim of each change, and the output with it; each step is a call of its own."""
     values = recompute(steps, inputs)
     case = of_output(steps, inputs, values, 0, np.asarray(values[-1][0]))
+    case = replace(case, calls=tuple(f"call{at}" for at in range(len(steps))))
     for changes in hypothesis(case):
         assert isinstance(changes, Changes)
         for change in changes.of(case, case):

@@ -4,16 +4,18 @@ happen to a tensor."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.changes import STEPS, Changes
-from probe.hypotheses.edits.mapped_tensors import extra, rearranged, scaled
-from probe.hypotheses.edits.tensor_maps import factors
+from probe.hypotheses.edits.mapped_tensors import axis_name, extra, mapped, rearranged, scaled
+from probe.hypotheses.edits.tensor_maps import Map, factors
 from probe.hypotheses.registry import hypothesis, more
+from probe.ops.step import Ref
 from probe.ops.weight import Weight
-from probe.trial.case import Case
+from probe.trial.case import Case, shape_of
 from probe.trial.change import Change
 from probe.trial.edit import Edit
 
@@ -51,6 +53,29 @@ _LEAST = 1e-4
 """No smaller factor is told, nor the inverse of one."""
 _NEAR = 1e-6
 """By how much a usual factor may differ from the one that fits, as a share of it."""
+
+
+@more("rearranged-tensor")
+def halves_before_products(case: Case) -> Iterator[Changes]:
+    """The two halves of the channels of what a convolution or matrix product takes, which may have
+    been written one by one and not joined."""
+    yield from _in_block(case, _halves, "rearranged-tensor")
+
+
+def _halves(case: Case) -> Iterator[Change]:
+    taken = dict[tuple[Ref, int], None]()
+    for position, op in case.having(ops.Conv, ops.MatMul):
+        (source, *_) = case.steps[position].sources(position)
+        count = len(shape_of(case, source))
+        taken[source, 1 if isinstance(op, ops.Conv) else count - 1] = None
+    for ref, axis in taken:
+        size = shape_of(case, ref)[axis]
+        joined = ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Concat)
+        if size > 2 and size % 2 == 0 and not joined:  # two that are joined are swapped inputs
+            order = np.roll(np.arange(size), size // 2)
+            words = f"taken with the two halves along {axis_name(case, ref, axis)} exchanged"
+            way = Map(words, partial(np.take, indices=order, axis=axis))
+            yield from islice(mapped(case, ref, way), 1)
 
 
 @more("rearranged-tensor")
