@@ -70,3 +70,26 @@ def test_the_statistic_is_named(own, wrong, claim):
         report = probe.check(own.eval(), "", x, expected=wrong(torch.from_numpy(x)).numpy())
     exact = [finding.claim for finding in report.findings if finding.left <= 1]
     assert any(claim in found for found in exact), report
+
+
+class Scaled(nn.Module):
+    """A linear layer whose weights are whole numbers of one step."""
+
+    def __init__(self, of="mean"):
+        super().__init__()
+        torch.manual_seed(1)
+        self.weight, self.of = nn.Parameter(torch.randn(6, 9)), of
+
+    def forward(self, x):
+        size = self.weight.abs()
+        step = size.mean() if self.of == "mean" else size.max()
+        return x @ (self.weight / step).round().clamp(-1, 1).T * step
+
+
+def test_another_statistic_of_a_parameter_is_one_number():
+    x = draw(3, 9)
+    with torch.no_grad():
+        values = Scaled("largest")(torch.tensor(x)).numpy()
+    first, *_ = probe.check(Scaled().eval(), "", x, expected=values).findings
+    assert (first.slug, first.left <= 1) == ("changed-step", True)
+    assert first.claim.startswith("maximum instead of mean")

@@ -71,9 +71,12 @@ def options_changed(case: Case, position: int) -> Iterator[Change]:
 def kind_changed(case: Case, position: int) -> Iterator[Change]:
     """Another operation at the step at ``position``."""
     op = case.steps[position].op
-    if position in of_parameters(case) and np.size(case.values[position][0]) == 1:
+    sources = case.steps[position].sources(position)
+    if position in of_parameters(case) and all(
+        np.size(ref.of(case.inputs, case.values)) == 1 for ref in sources
+    ):
         return  # two operations of single numbers may well give the same one
-    several = len(case.steps[position].sources(position)) > 2
+    several = len(sources) > 2
     for other in chain(siblings(op), overwriting(op)):
         if several and isinstance(other, ops.Sub | ops.Div):
             continue
