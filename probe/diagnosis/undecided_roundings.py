@@ -1,6 +1,6 @@
 """A change that rounds numbers which lie between two of those it rounds to, or brings numbers there
-that the layer rounds next: float32 decides each of them by its own last digit, so that either may
-have been taken."""
+that the layer rounds next, or is made of numbers that the layer rounded so: float32 decides each of
+them by its own last digit, so that either may have been taken."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +10,14 @@ import numpy as np
 
 from probe.by_hand.registry import writer_of, writes
 from probe.by_hand.values import Value
-from probe.ops.base import Elementwise, Op
+from probe.numerics.dtypes import widened
+from probe.ops.base import Arrays, Elementwise, Op
 from probe.ops.step import Step
 from probe.trial.case import Case, once
+from probe.trial.change import Change
 from probe.trial.flow import Flow, Tried
 from probe.trial.prices import CHANGE
+from probe.trial.refusals import refused
 
 __all__ = ["settled"]
 
@@ -57,6 +60,9 @@ def settled(flow: Flow, tried: Tried) -> Tried | None:
     if not (tried.part > _PART or flow.look.within(tried.off, _OFF)):
         return None
     found = tried
+    narrow = _as_float32_rounds(flow, tried.change)
+    if narrow is not None and narrow.near:
+        return narrow
     for rounding in _undecided(flow, tried):
         if rounding.at not in tried.change.steps and not _decides(flow, tried, rounding):
             continue
@@ -128,8 +134,7 @@ def _between_levels(case: Case, at: int, step: Step, x: np.ndarray) -> _Rounding
     """A step with those of the numbers that it rounds which lie between two levels."""
     if x.dtype.kind != "f":
         return None
-    size = np.abs(x)
-    apart = np.maximum(_NEXT * size, _NEXT_OF_LARGEST * size.max(initial=0.0))
+    apart = _next_of(x)
     above, below = (np.asarray(step.op.run(x + by)[0]) for by in (apart, -apart))
     case.budget.ran(step.op, [x, x], [above, below])
     if above.shape != x.shape or above.dtype.kind != "f":
@@ -154,6 +159,110 @@ def _turned(
         by[place] = rounding.next[place] if above[place] != own[place] else -rounding.next[place]
     steps = {**tried.change.steps, at: Step(_Nudged(step.op, by), step.sources(at))}
     return flow.tried(replace(tried.change, steps=steps, members=()))
+
+
+class _Stream(NamedTuple):
+    """What steps give in float32, and in float64 with the roundings that float32 decided."""
+
+    narrow: dict[int, Arrays]
+    wide: dict[int, Arrays]
+    nudges: dict[int, np.ndarray]
+    """By how much further on a step rounds numbers that lie between two levels."""
+
+
+def _as_float32_rounds(flow: Flow, change: Change) -> Tried | None:
+    """The change with all roundings of the layer, those before it too, as they are where each step
+    computes in float32; None where that is no other."""
+    case = flow.case
+    before = _own_stream(case) if _roundings(case) else None
+    if before is None:
+        return None
+    new = change.new_steps(len(case.steps))
+    order = sorted([*range(len(case.steps)), *new], key=lambda at: (new.get(at, at), at))
+    stream = _Stream({**before.narrow}, {**before.wide}, {**before.nudges})
+    moved = {-1 - index for index in change.inputs}
+    inputs = change.inputs_of(case.inputs)
+    for at in order:
+        step = change.steps.get(at) or case.steps[at]
+        sources = step.sources(at)
+        taken = {ref.step if ref.step >= 0 else -1 - ref.index for ref in sources}
+        if at in change.steps or taken & moved:
+            moved.add(at)
+            if not _run(case, stream, at, step, inputs):
+                return None
+    if not stream.nudges:
+        return None
+    steps = dict(change.steps)
+    for at, by in stream.nudges.items():
+        step = steps.get(at) or case.steps[at]
+        steps[at] = Step(_Nudged(step.op, by), step.sources(at))
+    places = change.places
+    of = places[0] if places else change.of
+    return flow.tried(replace(change, steps=steps, members=(), of=of))
+
+
+@once
+def _own_stream(case: Case) -> _Stream | None:
+    """That of the layer as it is; None where a step cannot be computed so."""
+    stream = _Stream({}, {}, {})
+    for at, step in enumerate(case.steps):
+        if not _run(case, stream, at, step, case.inputs):
+            return None
+    return stream
+
+
+def _run(case: Case, stream: _Stream, at: int, step: Step, inputs: Arrays) -> bool:
+    """Runs one step of a stream; False where it cannot be."""
+    refs = step.sources(at)
+    stream.nudges.pop(at, None)
+    wide, narrow = (
+        [widened(inputs[x.index]) if x.step < 0 else held[x.step][x.index] for x in refs]
+        for held in (stream.wide, stream.narrow)
+    )
+    narrow = [_in_float32(x) for x in narrow]
+    try:
+        exact = step.op.run(*wide)
+        rounded = tuple(_in_float32(y) for y in step.op.run(*narrow))
+    except Exception as error:
+        refused(error)
+        return False
+    case.budget.ran(step.op, wide, exact)
+    case.budget.ran(step.op, narrow, rounded)
+    by = _nudge(step, wide, narrow, exact, rounded)
+    if by is not None:
+        stream.nudges[at] = by
+        exact = step.op.run(wide[0] + by)
+    stream.wide[at], stream.narrow[at] = exact, rounded
+    return True
+
+
+def _in_float32(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    return x.astype(np.float32) if x.dtype == np.float64 else x
+
+
+def _nudge(
+    step: Step, wide: Arrays, narrow: Arrays, exact: Arrays, rounded: Arrays
+) -> np.ndarray | None:
+    """By how much a step has to round its numbers further on to give what it gives in float32; None
+    where it gives that."""
+    rounds = isinstance(step.op, Elementwise) and step.op.jumps and len(wide) == 1
+    if not rounds or wide[0].dtype.kind != "f" or exact[0].shape != wide[0].shape:
+        return None
+    x, y = wide[0], rounded[0].astype(np.float64)
+    apart = _next_of(x)
+    off = np.abs(exact[0] - y) > _JUMP * np.maximum(np.abs(exact[0]), np.abs(y))
+    off &= np.abs(x - narrow[0]) <= apart
+    if not off.any():
+        return None
+    above, below = (np.asarray(step.op.run(x + by)[0]) for by in (apart, -apart))
+    return np.where(off, np.where(np.abs(above - y) < np.abs(below - y), apart, -apart), 0.0)
+
+
+def _next_of(x: np.ndarray) -> np.ndarray:
+    """How far numbers may lie elsewhere in float32."""
+    size = np.abs(x)
+    return np.asarray(np.maximum(_NEXT * size, _NEXT_OF_LARGEST * size.max(initial=0.0)))
 
 
 def _error(flow: Flow, tried: Tried) -> float:

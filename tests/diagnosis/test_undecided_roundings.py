@@ -30,3 +30,23 @@ def test_a_later_step_may_round_either_way_what_a_change_brings_between_two_leve
     assert first + first == step
     assert [(finding.also, finding.left <= 1) for finding in report.findings] == [((), True)]
     assert "first" in report.findings[0].claim
+
+
+class Shortcut(torch.nn.Module):
+    """The sum of two maps of integers on levels of 8 bits, and the mean of each row of it."""
+
+    def forward(self, a, b):
+        total = a.float() * 0.05 + b.float() * 0.025
+        codes = torch.clamp(torch.round(total / 0.1) + 96, 0, 255)
+        return torch.maximum(codes, torch.tensor(96.0)).mean(-1)
+
+
+def test_float32_decides_what_is_rounded_before_a_change():
+    # half of the sums lie between the last level and the one that wraps around
+    a, b = (RNG.integers(-250, 250, (40, 9)).astype(np.int16) for _ in range(2))
+    b[::2] = 638 - 2 * a[::2]
+    total = a * np.float32(0.05) + b * np.float32(0.025)
+    codes = np.mod(np.round(total / np.float32(0.1)) + 96, 256)
+    values = np.maximum(codes, 96).mean(-1, dtype=np.float32)
+    first, *_ = probe.check(Shortcut(), "", (a, b), expected=values).findings
+    assert (first.slug, first.left <= 1) == ("wrap-around", True), first
