@@ -211,3 +211,28 @@ def test_fewer_bits_behind_the_point_of_a_sum():
     values = (total << 10) * 23000 >> 27
     first, *_ = said(Rescaled(), [a, b], values)
     assert first.startswith("fixed-point: 2 bits are kept behind the point, not 12, as far as ")
+
+
+class Bytes(nn.Module):
+    """Numbers kept between the ends of a byte, with a gain."""
+
+    def forward(self, x):
+        return torch.clamp(x * 1.6 - 20, 0, 255) * 0.02
+
+
+def test_a_cast_to_a_byte_in_place_of_a_clip():
+    x = (RNG.normal(size=(5, 40)) * 90 + 90).astype(np.float32)
+    cast = (x * np.float32(1.6) - 20).astype(np.int32).astype(np.uint8)
+    first, *_ = said(Bytes(), [x], cast * np.float32(0.02))
+    assert first.startswith("wrap-around: a cast to whole numbers that wraps around instead of")
+
+
+class Ternary(nn.Module):
+    def forward(self, x):
+        return torch.clamp(torch.round(x / 0.4), -1, 1) * 0.4
+
+
+def test_a_dead_zone_of_a_quantiser():
+    x, step = RNG.normal(size=(5, 40)).astype(np.float32), np.float32(0.4)
+    first, *_ = said(Ternary(), [x], np.sign(x) * (np.abs(x) > np.float32(0.7) * step) * step)
+    assert "is rounded away from zero from 0.7 of a step on" in first

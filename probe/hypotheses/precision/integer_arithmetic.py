@@ -3,11 +3,15 @@ happens beyond the ends of their type, bits that are shifted out, and the factor
 levels."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from probe import ops
+from probe.by_hand.registry import writes
+from probe.by_hand.values import ATOM, Value, number
 from probe.hypotheses.edits.changes import PARTS, Changes
 from probe.hypotheses.edits.integer_codes import GROWING, added_to_sums, holds_codes
 from probe.hypotheses.edits.integer_decompositions import InSteps, by_integers
@@ -29,9 +33,33 @@ _ROUNDED = {
     ops.Trunc: "towards zero",
     ops.Ceil: "up (ceil)",
 }
+_LATER = {0.7: "0.7", 2 / 3: "2/3", 0.75: "3/4", 5 / 6: "5/6"}
+"""From which share of a step on quantisers with a dead zone round away from zero: that of ternary
+weights (Li et al., "Ternary Weight Networks", 2016), those of video codecs."""
 _LEAST = 8
 """A tensor whose numbers are all smaller holds no integers of a quantised layer."""
 _USUAL = (8, 16, 32)
+
+
+@dataclass(frozen=True, eq=False)
+class _RoundedLater(Elementwise):
+    """Whole numbers, away from zero from a share of a step on."""
+
+    share: float
+    jumps = True
+    roundings = 0
+
+    def f(self, x: np.ndarray) -> np.ndarray:
+        whole = np.floor(np.abs(x))
+        return np.asarray(np.copysign(whole + (np.abs(x) - whole > self.share), x))
+
+
+@writes(_RoundedLater)
+def _rounded_later(op: _RoundedLater, w: Any, x: Value) -> Value:
+    x = w.named("values", x)
+    code = f"np.copysign(np.floor(np.abs({x.text}) + {number(1 - op.share)}), {x.text})"
+    made: Value = w.result(code, ATOM, x.order)
+    return made
 
 
 @more("rounding-mode")
@@ -48,6 +76,12 @@ def _rounded(case: Case) -> Iterator[Change]:
                 step = Step(FixedPointGrid(1.0, mode), (x,))
                 what = f"{listed([tensor_name(case, x)])} rounded {mode}"
                 yield Change(what, "", {position: step}, key=("rounded", type(op), mode))
+        for share, words in _LATER.items() if isinstance(op, ops.Round) else ():
+            (x,) = case.steps[position].sources(position)
+            what = f"{listed([tensor_name(case, x)])} rounded away from zero from {words} of a "
+            what += "step on, not from half of it"
+            step = Step(_RoundedLater(share), (x,))
+            yield Change(what, "", {position: step}, key=("rounded later", share))
 
 
 @more("wrap-around")
@@ -63,6 +97,12 @@ def _wrapped(case: Case) -> Iterator[Change]:
         step = Step(grid, (x,))
         what = f"wrapping around at the ends instead of a clip to {low:g} .. {high:g}"
         yield Change(what, step_name(case, position), {position: step}, key="wraps")
+        numbers = np.asarray(x.of(case.inputs, case.values))
+        if not np.array_equal(numbers, np.rint(numbers)):
+            cut = Step(FixedPointGrid(1.0, "towards zero", low, high + 1, wrap=True), (x,))
+            what = f"a cast to whole numbers that wraps around instead of a clip to {low:g} .. "
+            what += f"{high:g}"
+            yield Change(what, step_name(case, position), {position: cut}, key="cast")
         held, new = ops.Clip(low, None), len(case.steps)
         what = f"wrapping around above {high:g} instead of Clip to {low:g} .. {high:g}"
         both = {new: Step(held, (x,)), position: Step(grid, (Ref(new),))}
