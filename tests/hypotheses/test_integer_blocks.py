@@ -236,3 +236,20 @@ def test_a_dead_zone_of_a_quantiser():
     x, step = RNG.normal(size=(5, 40)).astype(np.float32), np.float32(0.4)
     first, *_ = said(Ternary(), [x], np.sign(x) * (np.abs(x) > np.float32(0.7) * step) * step)
     assert "is rounded away from zero from 0.7 of a step on" in first
+
+
+class Signs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(2)
+        self.linear = nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.linear(torch.where(x >= 0, 1.0, -1.0))
+
+
+def test_the_sign_of_zero():
+    x, model = RNG.integers(-2, 3, (9, 8)).astype(np.float32), Signs().eval()
+    weight, bias = (p.detach().numpy() for p in model.linear.parameters())
+    first, *_ = said(model, [x], np.sign(x) @ weight.T + bias)
+    assert first.startswith("changed-step: numbers of ") and "have the sign 0" in first

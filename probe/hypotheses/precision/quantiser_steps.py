@@ -7,7 +7,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.changes import PARTS, Changes
-from probe.hypotheses.edits.step_words import tensor_name
+from probe.hypotheses.edits.step_words import step_name, tensor_name
 from probe.hypotheses.registry import more
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case
@@ -103,3 +103,34 @@ def _brought_there(case: Case, back: int, size: float) -> int | None:
         rounds |= isinstance(op, _ROUNDS)
         ref = case.steps[ref.step].sources(ref.step)[0]
     return None
+
+
+@more("changed-step")
+def sign_of_zero(case: Case) -> Iterator[Changes]:
+    """The sign of numbers with 0 for that of 0, as np.sign has it, where a layer has one of two
+    numbers for it."""
+    yield Changes(_signs, "changed-step", PARTS)
+
+
+_ABOVE = (ops.Greater, ops.GreaterOrEqual)
+_COMPARISONS = (*_ABOVE, ops.Less, ops.LessOrEqual)
+
+
+def _signs(case: Case) -> Iterator[Change]:
+    for position, _ in case.having(ops.Where):
+        condition, *branches = case.steps[position].sources(position)
+        while condition.step >= 0 and isinstance(case.steps[condition.step].op, ops.Cast):
+            (condition,) = case.steps[condition.step].sources(condition.step)
+        sides = [np.asarray(ref.of(case.inputs, case.values)) for ref in branches]
+        if condition.step < 0 or not isinstance(case.steps[condition.step].op, _COMPARISONS):
+            continue
+        if any(side.size != 1 for side in sides) or sides[0].item() != -sides[1].item():
+            continue
+        x, limit = case.steps[condition.step].sources(condition.step)
+        if np.any(limit.of(case.inputs, case.values)):
+            continue
+        above = branches[not isinstance(case.steps[condition.step].op, _ABOVE)]
+        new = len(case.steps)
+        steps = {new: Step(ops.Sign(), (x,)), position: Step(ops.Mul(), (Ref(new), above))}
+        what = f"numbers of {tensor_name(case, x)} that are 0 have the sign 0"
+        yield Change(what, step_name(case, position), steps, key="sign of zero", of=position)
