@@ -216,8 +216,8 @@ def _run(case: Case, stream: _Stream, at: int, step: Step, inputs: Arrays) -> bo
     refs = step.sources(at)
     stream.nudges.pop(at, None)
     wide, narrow = (
-        [widened(inputs[x.index]) if x.step < 0 else held[x.step][x.index] for x in refs]
-        for held in (stream.wide, stream.narrow)
+        [widened(inputs[x.index]) if x.step < 0 else outputs[x.step][x.index] for x in refs]
+        for outputs in (stream.wide, stream.narrow)
     )
     narrow = [_in_float32(x) for x in narrow]
     try:

@@ -118,8 +118,8 @@ def _other_steps(weights: Mapping[str, Weight]) -> Iterator[tuple[str, Any]]:
     rank = max((weight.effective.ndim for weight in weights.values()), default=0)
     levels = dict.fromkeys(n for b in bits for n in _numbers_of_levels(b))
     for count, (words, axes) in product(levels, _scopes(rank).items()):
-        told = f"quantised with {words}, the largest magnitude over {count:g}"
-        yield told, partial(_by_largest, axes=axes, levels=count)
+        claim = f"quantised with {words}, the largest magnitude over {count:g}"
+        yield claim, partial(_by_largest, axes=axes, levels=count)
 
 
 def _numbers_of_levels(bits: int) -> Iterator[float]:
@@ -160,12 +160,12 @@ def weights_in_few_bits(case: Case) -> Iterator[Edit]:
     floats = {name: weight for name, weight in case.weights.items() if _is_large(weight)}
     groups = _groups_of_weights(case, floats)
     for levels, (words, axes) in product(_LEVELS, _scopes(2).items()):
-        told = f"kept as integers from {-levels} to {levels} with {words}"
+        claim = f"kept as integers from {-levels} to {levels} with {words}"
         for names in groups:
             function = partial(_of_effective, axes=axes, levels=levels)
-            made = {name: function(floats[name]) for name in names}
-            what = f"{listed(names)} {told}"
-            yield case.edit(what, case.with_weights(made), do="keep floating point")
+            arrays = {name: function(floats[name]) for name in names}
+            what = f"{listed(names)} {claim}"
+            yield case.edit(what, case.with_weights(arrays), do="keep floating point")
 
 
 def _is_large(weight: Weight) -> bool:
@@ -187,8 +187,8 @@ def _groups_of_weights(case: Case, weights: Mapping[str, Weight]) -> list[list[s
 def _gathered(case: Case) -> set[str]:
     """The parameters that a step takes rows of."""
     rows = (case.steps[at].sources(at)[0].step for at, _ in case.having(ops.Gather))
-    held = (case.steps[at].op for at in rows if at >= 0)
-    return {op.weight.name for op in held if isinstance(op, ops.Parameter)}
+    givers = (case.steps[at].op for at in rows if at >= 0)
+    return {op.weight.name for op in givers if isinstance(op, ops.Parameter)}
 
 
 def _of_effective(weight: Weight, axes: tuple[int, ...] | None, levels: float) -> np.ndarray:
@@ -218,14 +218,14 @@ def _kept(case: Case, refs: list[Ref]) -> Iterator[Change]:
     """Tensors that are kept in few bits."""
     rank = np.ndim(refs[0].of(case.inputs, case.values))
     for levels, (words, axes) in product(_LEVELS, _scopes(rank, False).items()):
-        told = f"kept as integers from {-levels} to {levels} with {words}"
+        claim = f"kept as integers from {-levels} to {levels} with {words}"
         scale = partial(_share_of_largest, axes=axes, levels=levels)
         function = partial(_quantised, scale=scale, levels=levels, mode=_ROUNDED)
-        some = [next(mapped(case, ref, Map(told, function, False))) for ref in refs]
+        some = [next(mapped(case, ref, Map(claim, function, False))) for ref in refs]
         change = some[0] if len(some) == 1 else all_of(some, case.steps)
         if change is not None and len(some) > 1:
             names = listed([tensor_name(case, ref) for ref in refs])
-            yield Change(f"{names} {told}", "", change.steps, change.out, of=refs[0].step)
+            yield Change(f"{names} {claim}", "", change.steps, change.out, of=refs[0].step)
         elif change is not None:
             yield change
 
