@@ -77,3 +77,34 @@ def test_another_formula(own, wrong, words):
     finding = probe.check(model, "", x, expected=values).findings[0]
     assert (finding.slug, finding.left <= 1) == ("other-table", True), finding
     assert words in finding.claim, finding.claim
+
+
+def sigmoids(points):
+    return (1 / (1 + np.exp(-np.asarray(points)))).astype(np.float32)
+
+
+class Gate(nn.Module):
+    """Numbers times their sigmoid, which is looked up in a table."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.tensor(sigmoids((np.arange(64) - 32) / 4)))
+
+    def forward(self, x):
+        return x * self.table[(torch.floor(x * 4).long() + 32).clamp(0, 63)]
+
+
+@pytest.mark.parametrize(
+    ("points", "factor", "words"),
+    [
+        ((np.arange(64) - 31.5) / 4, 4, "made with numbers that begin +0.5 step further on"),
+        (np.linspace(-8, 8, 64), 4, "made with 63 in place of 64 (both ends included)"),
+        ((np.arange(64) - 32) / 8, 8, "of a sigmoid up to 4, with the index that belongs to it"),
+    ],
+)
+def test_a_function_that_is_looked_up_at_other_numbers(points, factor, words):
+    x = RNG.normal(size=(6, 40)).astype(np.float32) * 3
+    index = np.clip(np.floor(x * np.float32(factor)).astype(int) + 32, 0, 63)
+    first, *_ = probe.check(Gate(), "", x, expected=x * sigmoids(points)[index]).findings
+    assert (first.slug, first.left <= 1) == ("other-table", True), first
+    assert first.claim.startswith(f"table is {words}")

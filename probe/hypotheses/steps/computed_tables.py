@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probe import ops
 from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.grouped_changes import all_of
 from probe.hypotheses.edits.mapped_tensors import axis_name, mapped
@@ -16,7 +17,8 @@ from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.step_words import tensor_name
 from probe.hypotheses.edits.tensor_maps import Map, maps
 from probe.hypotheses.registry import hypothesis
-from probe.ops.step import Ref
+from probe.ops.base import Op
+from probe.ops.step import Ref, Step
 from probe.trial.case import Case
 from probe.trial.change import Change
 
@@ -34,10 +36,11 @@ def other_table(case: Case) -> Iterator[Changes]:
     """A table of frequencies, positions or angles, or a window, is made by another formula.
 
     Such as frequencies by n - 1 in place of n, positions from 1 on or at the centres of cells, a
-    symmetric window in place of a periodic one, or the angles of two axes exchanged in both sine
-    and cosine.
+    function at the middles of steps or up to another number, a symmetric window in place of a
+    periodic one, or the angles of two axes exchanged in both sine and cosine.
     """
     yield Changes(_of_vectors, "other-table", STEPS)
+    yield Changes(_of_functions, "other-table", STEPS)
     yield Changes(_of_angles, "other-table", STEPS)
 
 
@@ -148,6 +151,115 @@ def _windows(x: np.ndarray) -> Ways:
         yield "1 throughout", np.ones(n)
         yield from made.items()
         yield "squared", x**2
+
+
+# Functions at equal distances.
+
+
+class _Curve(NamedTuple):
+    """A function that tables are made of, and what gives its argument back."""
+
+    words: str
+    function: Callable[[np.ndarray], np.ndarray]
+    inverse: Callable[[np.ndarray], np.ndarray]
+
+
+_CURVES = (
+    _Curve("sigmoid", lambda x: 1 / (1 + np.exp(-x)), lambda y: np.log(y / (1 - y))),
+    _Curve("tanh", np.tanh, np.arctanh),
+    _Curve("exponential", np.exp, np.log),
+    _Curve("logarithm", np.log, np.exp),
+    _Curve("square root", np.sqrt, np.square),
+    _Curve("reciprocal", np.reciprocal, np.reciprocal),
+)
+_REACHES = (0.5, 2.0, 0.25, 4.0)
+
+
+def _of_functions(case: Case) -> Iterator[Change]:
+    """Tables of a function at numbers at equal distances: at other numbers, or of another reach
+    with the index that belongs to it."""
+    for ref, x in _tables(case):
+        vector = x.ravel()
+        curves = _CURVES if max(x.shape) == x.size and (np.diff(vector) > 0).all() else ()
+        for curve in curves:
+            points = _points(curve, vector)
+            if points is None:
+                continue
+            for words, other in _linear(points):
+                claim = f"{words}, in a table of a {curve.words}"
+                yield _instead(case, ref, claim, curve.function(other))
+            for factor in _REACHES:
+                yield from _other_reach(case, ref, curve, points, factor)
+            break
+
+
+@np.errstate(all="ignore")
+def _points(curve: _Curve, x: np.ndarray) -> np.ndarray | None:
+    """The numbers at equal distances of which a table holds the function; None where it does
+    not. Next to a limit of the function float32 tells no argument."""
+    places, argument = np.arange(x.size), curve.inverse(x)
+    middle = slice(x.size // 4, x.size - x.size // 4)
+    if x.size < _FEWEST_POINTS or not np.isfinite(argument[middle]).all():
+        return None
+    step, first = np.polyfit(places[middle], argument[middle], 1)
+    step, first = (float(f"{number:.6g}") for number in (step, first))
+    points = first + step * places
+    near = np.allclose(curve.function(points), x, rtol=_NEAR, atol=1e-7 * np.abs(x).max())
+    return points if step and near else None
+
+
+_FEWEST_POINTS = 8
+
+
+def _other_reach(
+    case: Case, ref: Ref, curve: _Curve, points: np.ndarray, factor: float
+) -> Iterator[Change]:
+    """A table of another reach, and the factor of the index that is made for it."""
+    for position, _ in case.having(ops.Gather):
+        table, index = case.steps[position].sources(position)
+        scaling = _scaling(case, index) if table == ref else None
+        if scaling is None:
+            continue
+        at, number = scaling
+        inverse = isinstance(case.steps[at].op, ops.Div)
+        changed = number * (factor if inverse else 1 / factor)
+        size = float(f"{np.abs(points).max() * factor:.6g}")
+        words = f"of a {curve.words} up to {size:g}, with the index that belongs to it"
+        change = _instead(case, ref, words, curve.function(factor * points))
+        new = len(case.steps) + len(change.new_steps(len(case.steps)))
+        x, _ = case.steps[at].sources(at)
+        steps = {
+            **change.steps,
+            new: Step(ops.Constant(np.asarray(changed)), ()),
+            at: Step(case.steps[at].op, (x, Ref(new))),
+        }
+        yield replace(change, steps=steps, key=None)
+
+
+_TO_INDEX: tuple[type[Op], ...] = (
+    ops.Cast,
+    ops.Add,
+    ops.Sub,
+    ops.Clip,
+    ops.Min,
+    ops.Max,
+    ops.Floor,
+    ops.Round,
+)
+_TO_INDEX += (ops.Trunc, ops.Reshape)
+
+
+def _scaling(case: Case, index: Ref) -> tuple[int, float] | None:
+    """The step that brings numbers to places of a table, and its factor or divisor."""
+    while index.step >= 0 and isinstance(case.steps[index.step].op, _TO_INDEX):
+        index = case.steps[index.step].sources(index.step)[0]
+    if index.step < 0 or not isinstance(case.steps[index.step].op, ops.Mul | ops.Div):
+        return None
+    _, other = case.steps[index.step].sources(index.step)
+    value = np.asarray(other.of(case.inputs, case.values))
+    if value.size == 1 and value.item() > 0:
+        return index.step, float(value.item())
+    return None
 
 
 # Angles.
