@@ -253,3 +253,17 @@ def test_the_sign_of_zero():
     weight, bias = (p.detach().numpy() for p in model.linear.parameters())
     first, *_ = said(model, [x], np.sign(x) @ weight.T + bias)
     assert first.startswith("changed-step: numbers of ") and "have the sign 0" in first
+
+
+class Levels(nn.Module):
+    """A ReLU in eighths below 2."""
+
+    def forward(self, x):
+        return torch.clamp(torch.round(x * 8), 0, 15) / 8
+
+
+def test_no_more_than_the_activation_is_left_of_a_quantiser():
+    x = RNG.normal(size=(5, 40)).astype(np.float32) * 2
+    first, *_ = said(nn.Sequential(Levels(), nn.Tanh()), [x], np.tanh(np.maximum(x, 0)))
+    assert first.startswith("missing-step: ")
+    assert "neither rounded nor clipped at 15, only at 0" in first

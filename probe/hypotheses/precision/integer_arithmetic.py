@@ -140,6 +140,32 @@ def _clipped(case: Case) -> Iterator[Change]:
         yield from mapped(case, ref, way)
 
 
+@more("missing-step")
+def without_levels(case: Case) -> Iterator[Changes]:
+    """A quantiser is left out but for its lower end, which is what is left of an activation in
+    it."""
+    yield Changes(_without_levels, "missing-step", PARTS)
+
+
+def _without_levels(case: Case) -> Iterator[Change]:
+    for position, x, low, high in _clipping(case):
+        rounding = x
+        while rounding.step >= 0 and isinstance(
+            case.steps[rounding.step].op, ops.Add | ops.Sub | ops.Cast
+        ):
+            rounding = case.steps[rounding.step].sources(rounding.step)[0]
+        if rounding.step < 0 or not isinstance(case.steps[rounding.step].op, (*_ROUNDED,)):
+            continue
+        sources = case.steps[rounding.step].sources(rounding.step)
+        steps = {
+            rounding.step: Step(ops.Identity(), sources),
+            position: Step(ops.Clip(low, None), (x,)),
+        }
+        name = listed([tensor_name(case, sources[0])])
+        what = f"{name} neither rounded nor clipped at {high:g}, only at {low:g}"
+        yield Change(what, "", steps, key="without levels", of=rounding.step)
+
+
 @more("fixed-point")
 def shifted_integers(case: Case) -> Iterator[Changes]:
     """Sums of integers that lose their last bits, as by a shift before the bias is added, and
