@@ -92,3 +92,22 @@ def test_the_function_is_named(own, other, claim):
     report = probe.check(Block(own).eval(), "", x, expected=wrong)
     exact = [finding.claim for finding in report.findings if finding.left <= 1]
     assert any(claim in found for found in exact), report
+
+
+class Quantised(nn.Module):
+    """A GELU of whole numbers of a step, by a polynomial for the error function."""
+
+    def forward(self, x, step):
+        codes = x / step
+        size = torch.minimum(codes.abs() * step, torch.tensor(2.0))
+        share = codes.sign() * (1 - 0.25 * (size - 2) ** 2)
+        return codes * step * (1 + share) / 2
+
+
+def test_the_function_that_steps_stand_for_in_place_of_them():
+    step = np.array([0.05], np.float32)
+    x = (np.round(RNG.normal(size=(6, 20)) / step) * step).astype(np.float32)
+    values = nn.functional.gelu(torch.from_numpy(x)).numpy()
+    first, *_ = probe.check(Quantised(), "", [x, step], expected=values).findings
+    assert (first.slug, first.left <= 1) == ("other-activation", True), first
+    assert first.claim.startswith("GELU of x (input 0) instead of")

@@ -90,10 +90,16 @@ def _made_of_one(case: Case, last: int) -> Iterator[_Chain]:
                 break
         refs.remove(latest)
         inside.add(latest.step)
-        refs |= {ref for ref in sources if ref.step not in numbers}
+        refs |= {ref for ref in sources if ref.step not in numbers and _has(case, ref, shape)}
         if len(refs) == 1 and len(inside) > 1 and shape_of(case, next(iter(refs))) == shape:
             if any(type(case.steps[at].op) in _CURVED for at in inside):
                 yield _Chain(next(iter(refs)), (latest.step, last), len(inside), tuple(moves))
+
+
+def _has(case: Case, ref: Ref, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor is what elements of that shape are made of, not one number beside them, such
+    as the scale of a quantised tensor."""
+    return np.size(ref.of(case.inputs, case.values)) > 1 or np.prod(shape) == 1
 
 
 _JOINING = (ops.Add, ops.Sub, ops.Mul, ops.Div, ops.Pow, ops.Max, ops.Min)
