@@ -140,3 +140,17 @@ def test_an_input_that_is_one_number_is_no_multiple():
         values = model(torch.full((2, 2, 6, 6), 0.7)).numpy()
     claims = [finding.claim for finding in probe.check(model, "", x, expected=values).findings]
     assert "the input is 0.7 everywhere" in claims
+
+
+class Curved(nn.Module):
+    """Half of x (1 + sin(x / 1.4142)), rounded to levels."""
+
+    def forward(self, x):
+        return torch.floor(x * (1 + torch.sin(x / 1.4142)) * 50) / 100
+
+
+def test_a_constant_of_a_function_is_another_one():
+    x = draw(6, 20)
+    values = np.floor(x * (1 + np.sin(x / np.float32(1.702))) * 50) / np.float32(100)
+    first, *_ = probe.check(Curved(), "", x, expected=values).findings
+    assert first.left <= 1 and first.claim.startswith("1.702 is taken instead of 1.4142")

@@ -163,7 +163,7 @@ def _usual(have: float) -> Iterator[float]:
     made = [1 - have, have**2]
     if have > 0:
         made += [1 / have, math.sqrt(have), 1 / math.sqrt(have)]
-    usual = [*_WHOLE, *_FRACTIONS]
+    usual = [*_WHOLE, *_FRACTIONS, *_OF_FUNCTIONS]
     for number in dict.fromkeys((*made, *near, *times, *usual)):
         if number != have and np.isfinite(number):
             yield number
@@ -171,6 +171,11 @@ def _usual(have: float) -> Iterator[float]:
 
 _WHOLE = (*range(11), 12, 16, 20, 32, 64, 100, 128, 255, 256, 1000, 10_000, 100_000, 500_000)
 _FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95, 0.99, 1.5)
+_OF_FUNCTIONS = (
+    *(math.sqrt(2), 1.702, math.sqrt(2 / math.pi), math.pi, 2 * math.pi, math.e),
+    *(math.log(2), 1 / math.log(2), math.sqrt(3), 1.67326, 1.0507, 0.044715),
+)
+"""The constants of activations and of changes of a base."""
 
 
 def _of_several(case: Case) -> Iterator[Number]:
