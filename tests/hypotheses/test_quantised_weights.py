@@ -7,6 +7,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from own_seed import RNG
+from torch.ao import quantization
 
 import probe
 
@@ -113,3 +114,24 @@ def test_types_that_are_too_narrow_or_read_without_a_sign(wrong, words):
     report = probe.check(m, "", x, expected=integers(m, x, **wrong))
     assert words in report.findings[0].claim
     assert report.findings[0].left <= 1
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch.ao, which is deprecated
+def test_a_bias_is_rounded_to_whole_numbers_of_the_sums_of_integers():
+    torch.manual_seed(7)
+    stub, linear = quantization.QuantStub(), torch.nn.Linear(10, 6)
+    model = torch.nn.Sequential(stub, linear, quantization.DeQuantStub()).eval()
+    model.qconfig = quantization.get_default_qconfig("fbgemm")
+    quantization.prepare(model, inplace=True)
+    x = RNG.normal(size=(8, 10)).astype(np.float32)
+    model(torch.from_numpy(3 * x))
+    quantization.convert(model, inplace=True)
+    scale, zero = float(model[0].scale), int(model[0].zero_point)
+    codes = np.clip(np.round(x / np.float32(scale)) + zero, 0, 255).astype(np.int64) - zero
+    weight = model[1].weight()
+    units = scale * weight.q_per_channel_scales().numpy()
+    whole = np.round(model[1].bias().detach().numpy() / units).astype(np.int64)
+    values = (codes @ weight.int_repr().numpy().T.astype(np.int64) + whole) * units
+    report = probe.check(model, "", x, expected=values.astype(np.float32))
+    assert report.findings[0].left <= 1, report
+    assert "1.bias is rounded to whole numbers of the sums" in report.findings[0].claim

@@ -16,6 +16,7 @@ from probe.hypotheses.edits.changes import PARTS, Changes
 from probe.hypotheses.edits.integer_codes import GROWING, added_to_sums, holds_codes
 from probe.hypotheses.edits.integer_decompositions import InSteps, by_integers
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
+from probe.hypotheses.edits.rewriting import inserted
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
 from probe.hypotheses.edits.tensor_maps import Map
 from probe.hypotheses.precision.rounding_modes import ALL_MODES, FixedPointGrid
@@ -203,6 +204,28 @@ def _rounded_factors(case: Case) -> Iterator[Change]:
                 what = f"{tensor_name(case, factor)} over the output's scale is {words}"
                 if len(users.get(factor, ())) == 1 and not np.array_equal(other, share):
                     yield Change(what, "", {factor.step: made})
+
+
+@more("bias-scale")
+def whole_biases(case: Case) -> Iterator[Changes]:
+    """A bias in floating point, rounded to whole numbers of the sums of integers that it is added
+    to."""
+    yield Changes(_whole_biases, "bias-scale", PARTS)
+
+
+def _whole_biases(case: Case) -> Iterator[Change]:
+    for position, _ in case.having(ops.Add):
+        total, bias = case.steps[position].sources(position)
+        op = case.steps[bias.step].op if bias.step >= 0 else None
+        if not isinstance(op, ops.Parameter) or case.words[total.step : total.step + 1] != (
+            "the scaled sums",
+        ):
+            continue
+        factor = case.values[case.steps[total.step].sources(total.step)[1].step][0]
+        unit = np.asarray(factor, np.float64)
+        step = Step(FixedPointGrid(unit, "half to even"), (bias,))
+        what = f"{op.weight.name} is rounded to whole numbers of the sums that it is added to"
+        yield inserted(case, bias, step, what, key="whole bias")
 
 
 def _divisor(case: Case, position: int) -> np.ndarray | None:
