@@ -83,7 +83,7 @@ def _siblings(weights: Mapping[str, Weight]) -> Iterator[_Family]:
                 )
 
 
-_NUMBER = re.compile(r"\d+(?=[./])")
+_NUMBER = re.compile(r"\d+(?=[./]|$)")
 
 
 def _orders(names: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
