@@ -105,6 +105,10 @@ class Chosen(nn.Module):
 
 EDGES = torch.tensor([[0, 1, 2, 3, 3, 5], [1, 2, 5, 4, 0, 0]])
 CASES = {
+    "places without the end": (
+        (Centre, (draw(3, 5, 7),), {"more": 1}),
+        ("other-table", "(without the last end) and"),
+    ),
     "the first of a list": (
         (Stages, (draw(3, 6),), {"first": True}),
         ("other-tensor", "books.1 and books.2 use the parameters of books.0"),

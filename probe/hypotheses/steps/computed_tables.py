@@ -19,7 +19,7 @@ from probe.hypotheses.edits.tensor_maps import Map, maps
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Op
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case
+from probe.trial.case import Case, users_of
 from probe.trial.change import Change
 
 __all__: list[str] = []
@@ -59,13 +59,22 @@ def _tables(case: Case) -> Iterator[tuple[Ref, np.ndarray]]:
 
 
 def _of_vectors(case: Case) -> Iterator[Change]:
+    """Each table made otherwise, then all of a kind, such as those of the rows and the columns."""
+    alike: dict[tuple[int, int], list[Change]] = {}
     for ref, x in _tables(case):
         if max(x.shape) != x.size:
             continue
-        vector = x.ravel()
-        for words, other in (*_geometric(vector), *_linear(vector), *_windows(vector)):
-            if not np.allclose(other, vector, rtol=_NEAR, atol=0):
-                yield _instead(case, ref, words, other)
+        vector, used = x.ravel(), not of_parameters(case).issuperset(users_of(case).get(ref, ()))
+        for kind, ways in enumerate((_geometric(vector), _linear(vector), _windows(vector))):
+            for number, (words, other) in enumerate(ways):
+                if not np.allclose(other, vector, rtol=_NEAR, atol=0):
+                    change = _instead(case, ref, words, other)
+                    yield change
+                    if used:
+                        alike.setdefault((kind, number), []).append(change)
+    for members in alike.values():
+        if len(members) > 1:
+            yield from filter(None, [all_of(members, case.steps)])
 
 
 def _instead(case: Case, ref: Ref, words: str, other: np.ndarray) -> Change:
