@@ -105,6 +105,10 @@ class Chosen(nn.Module):
 
 EDGES = torch.tensor([[0, 1, 2, 3, 3, 5], [1, 2, 5, 4, 0, 0]])
 CASES = {
+    "branches side by side": (
+        (Pairs, (draw(2, 4, 12),), {"mistake": "side by side"}),
+        ("other-tensor", "takes the input in place of"),
+    ),
     "places without the end": (
         (Centre, (draw(3, 5, 7),), {"more": 1}),
         ("other-table", "(without the last end) and"),

@@ -126,8 +126,9 @@ def _activated(case: Case, group: Sequence[Ref]) -> Iterator[Change]:
 def _others_taken(case: Case) -> Iterator[Change]:
     """The changes of what steps take that are made at equal distances of steps of a pattern, of
     one shape or, as in the levels of a pyramid, of several; and those that take one input in place
-    of what steps of a kind give."""
+    of what steps of a kind give, or of what stands at the places of a pattern."""
     groups: dict[object, list[Change]] = {}
+    instead: dict[object, dict[Ref, Change]] = {}
     for position, index, tensor, change in others_taken(case):
         taken = case.steps[position].sources(position)[index]
         kind = type(case.steps[position].op), index
@@ -138,6 +139,10 @@ def _others_taken(case: Case) -> Iterator[Change]:
         if tensor.step < 0 <= taken.step:
             maker = type(case.steps[taken.step].op)
             groups.setdefault((kind, tensor, shape, maker), []).append(change)
+            instead.setdefault((kind, tensor), {})[taken] = change
+    for key, changes in instead.items():
+        for refs in of_one_pattern(case, [*changes]):
+            groups[key, refs] = [changes[ref] for ref in refs]
     for members in {tuple(members): members for members in groups.values()}.values():
         if len(members) > 1:
             yield from _all(case, members)
