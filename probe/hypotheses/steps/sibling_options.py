@@ -102,6 +102,10 @@ def _of_group(case: Case, group: Sequence[int]) -> Iterator[Change]:
             (" of the one at its place from the end", tuple(group[::-1])),
         ):
             yield from _given(case, group, order, "each have the", words)
+    if len(group) > 2 and len(group) % 2 == 0:
+        first, second = group[::2], group[1::2]
+        yield from _given(case, second, first, "each have the", " of the one before it")
+        yield from _given(case, first, second, "each have the", " of the one after it")
     for at in group:
         other = f" of {step_name(case, at)}"
         yield from _given(case, group, [at] * len(group), "all have the", other)
