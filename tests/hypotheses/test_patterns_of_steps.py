@@ -109,6 +109,14 @@ CASES = {
         (Pairs, (draw(2, 4, 12),), {"mistake": "side by side"}),
         ("other-tensor", "takes the input in place of"),
     ),
+    "moved the other way": (
+        (Displaced, (draw(2, 3, 5, 6),), {"sign": -1}),
+        ("changed-step", "are taken the other way along axis 2 and axis 3"),
+    ),
+    "columns outside": (
+        (Displaced, (draw(2, 3, 5, 6),), {"turned": True}),
+        ("changed-step", "have their places along axis 2 and axis 3 exchanged"),
+    ),
     "places without the end": (
         (Centre, (draw(3, 5, 7),), {"more": 1}),
         ("other-table", "(without the last end) and"),

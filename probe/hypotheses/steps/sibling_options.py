@@ -11,7 +11,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.edits.changes import PARTS, STEPS, Changes
 from probe.hypotheses.edits.rewriting import of_parameters
-from probe.hypotheses.edits.step_words import joined, step_name
+from probe.hypotheses.edits.step_words import joined, step_name, tensor_name
 from probe.hypotheses.registry import more
 from probe.ops.base import Elementwise, Op, Rearrangement
 from probe.ops.step import Ref, Step, weights_of
@@ -131,6 +131,70 @@ def _given(
         named = " and ".join(name.replace("_", " ") for name in names) or "activation"
         every = joined([step_name(case, at) for at in into])
         yield Change(f"{every} {have} {named}{whose}", "", steps)
+
+
+@more("changed-step")
+def places_of_siblings(case: Case) -> Iterator[Changes]:
+    """Parts of one tensor, each taken from the place opposite to its own, as of a window that is
+    moved the other way, or along another axis."""
+    yield Changes(_other_places, "changed-step", STEPS)
+
+
+def _other_places(case: Case) -> Iterator[Change]:
+    groups: dict[object, list[tuple[int, ops.Slice]]] = {}
+    for position, op in case.having(ops.Slice):
+        if not op.steps and position not in of_parameters(case):
+            key = case.steps[position].sources(position)[0], shape_of(case, Ref(position))
+            groups.setdefault(key, []).append((position, op))
+    for group in groups.values():
+        starts = np.array([_begins(op, case.input_of(at).shape) for at, op in group])
+        varying = [axis for axis in range(starts.shape[1]) if np.ptp(starts[:, axis])]
+        if len({*map(tuple, starts)}) > 2 and len(varying) <= _AXES:
+            yield from _moved(case, [at for at, _ in group], starts, varying)
+
+
+_AXES = 3
+"""Along how many axes parts of a tensor lie that are taken from other places."""
+
+
+def _moved(
+    case: Case, group: Sequence[int], starts: np.ndarray, varying: Sequence[int]
+) -> Iterator[Change]:
+    (whole,) = case.steps[group[0]].sources(group[0])
+    names = f"the {len(group)} parts of {tensor_name(case, whole)}"
+    for count in range(len(varying), 0, -1):
+        for axes in map(list, combinations(varying, count)):
+            other = starts.copy()
+            other[:, axes] = starts[:, axes].min(0) + starts[:, axes].max(0) - starts[:, axes]
+            along = joined([f"axis {axis}" for axis in axes])
+            yield _from_places(case, group, other, f"{names} are taken the other way along {along}")
+    for first, second in combinations(varying, 2):
+        other = starts.copy()
+        other[:, [first, second]] = starts[:, [second, first]]
+        ends = other + shape_of(case, Ref(group[0]))
+        if (ends <= case.input_of(group[0]).shape).all():
+            along = f"axis {first} and axis {second}"
+            yield _from_places(
+                case, group, other, f"{names} have their places along {along} exchanged"
+            )
+
+
+def _begins(op: ops.Slice, sizes: Sequence[int]) -> list[int]:
+    """Where a slice begins, counted from the beginning of each axis."""
+    return [slice(start, None).indices(n)[0] for start, n in zip(op.starts, sizes, strict=True)]
+
+
+def _from_places(case: Case, group: Sequence[int], starts: np.ndarray, what: str) -> Change:
+    """Slices of one size that begin at other places."""
+    size = np.array(shape_of(case, Ref(group[0])))
+    steps = {
+        at: Step(
+            ops.Slice(tuple(begin.tolist()), tuple((begin + size).tolist())),
+            case.steps[at].sources(at),
+        )
+        for at, begin in zip(group, starts, strict=True)
+    }
+    return Change(what, "", steps)
 
 
 def _options(op: Op) -> dict[str, Any]:
