@@ -125,6 +125,10 @@ CASES = {
         (Stages, (draw(3, 6),), {"first": True}),
         ("other-tensor", "books.1 and books.2 use the parameters of books.0"),
     ),
+    "edges turned": (
+        (Messages, (draw(6, 4), EDGES), {"turned": True}),
+        ("swapped-inputs", "are exchanged in"),
+    ),
 }
 
 

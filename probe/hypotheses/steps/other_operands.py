@@ -3,7 +3,7 @@ for another output, an activation on one operand alone, operands exchanged betwe
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations, permutations, product
+from itertools import combinations, islice, permutations, product
 
 import numpy as np
 
@@ -24,6 +24,8 @@ __all__ = ["complemented", "own_activations", "shown_states", "taken_later"]
 _JOINING = (ops.Add, ops.Sub, ops.Mul, ops.Concat)
 _APART = 24
 """How many steps lie at most between two of different kinds that have each other's operands."""
+_PAIRS = 64
+"""How many pairs of tensors of indices are exchanged."""
 
 
 @more("swapped-inputs")
@@ -31,6 +33,31 @@ def operands_exchanged(case: Case) -> Iterator[Changes]:
     """An operand of one sum, product or concatenation exchanged with one of another: two skips,
     or a scale and a shift."""
     yield Changes(_exchanged, "swapped-inputs", STEPS)
+
+
+@more("swapped-inputs")
+def indices_exchanged(case: Case) -> Iterator[Changes]:
+    """Two tensors of indices exchanged where each is taken once: the rows of a list of edges, to
+    gather by and to add up by."""
+    yield Changes(_indices_exchanged, "swapped-inputs", STEPS)
+
+
+def _indices_exchanged(case: Case) -> Iterator[Change]:
+    constant, users = of_parameters(case), users_of(case)
+    indices = [ref for ref in users if ref.step not in constant and _of_indices(case, ref)]
+    for first, second in islice(combinations(indices, 2), _PAIRS):
+        if shape_of(case, first) == shape_of(case, second):
+            for mine, theirs in product(users[first], users[second]):
+                places = [(at, case.steps[at].sources(at)) for at in (mine, theirs)]
+                if mine != theirs and first.step < theirs and second.step < mine:
+                    at = (mine, places[0][1].index(first)), (theirs, places[1][1].index(second))
+                    yield from _exchanged_at(case, *at)
+
+
+def _of_indices(case: Case, ref: Ref) -> bool:
+    """Whether a tensor is one of several whole numbers."""
+    values = np.asarray(ref.of(case.inputs, case.values))
+    return values.dtype.kind in "iu" and values.size > 1
 
 
 def _exchanged(case: Case) -> Iterator[Change]:
