@@ -109,6 +109,10 @@ CASES = {
         (Pairs, (draw(2, 4, 12),), {"mistake": "side by side"}),
         ("other-tensor", "takes the input in place of"),
     ),
+    "both of a pair dilated": (
+        (Pairs, (draw(2, 4, 12),), {"mistake": "dilated"}),
+        ("changed-step", "each have the pads and dilations of the one before it"),
+    ),
     "moved the other way": (
         (Displaced, (draw(2, 3, 5, 6),), {"sign": -1}),
         ("changed-step", "are taken the other way along axis 2 and axis 3"),
@@ -128,6 +132,10 @@ CASES = {
     "edges turned": (
         (Messages, (draw(6, 4), EDGES), {"turned": True}),
         ("swapped-inputs", "are exchanged in"),
+    ),
+    "assigned": (
+        (Chosen, (draw(4, 5),), {"assigned": True}),
+        ("changed-step", "where it is added in"),
     ),
 }
 

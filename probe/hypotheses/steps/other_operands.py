@@ -9,6 +9,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.changes import STEPS, Changes
+from probe.hypotheses.edits.grouped_changes import all_of
 from probe.hypotheses.edits.op_words import op_words
 from probe.hypotheses.edits.rewriting import inserted, of_parameters, taking_instead
 from probe.hypotheses.edits.step_words import step_name, tensor_name
@@ -89,6 +90,33 @@ def _exchanged_at(case: Case, mine: tuple[int, int], theirs: tuple[int, int]) ->
 def _with(case: Case, position: int, index: int, ref: Ref) -> Step:
     sources = case.steps[position].sources(position)
     return Step(case.steps[position].op, (*sources[:index], ref, *sources[index + 1 :]))
+
+
+@more("changed-step")
+def assigned_where_added(case: Case) -> Iterator[Changes]:
+    """What is added where a condition holds, in place of what it is added to: ``y[mask] = x``, not
+    ``y[mask] += x``."""
+    yield Changes(_assigned, "changed-step", STEPS)
+
+
+def _assigned(case: Case) -> Iterator[Change]:
+    users, found = users_of(case), list[Change]()
+    for position, op in case.having(ops.Where):
+        ref, sources = Ref(position), case.steps[position].sources(position)
+        nothing = [k for k in (1, 2) if not np.any(sources[k].of(case.inputs, case.values))]
+        for at in users.get(ref, ()) if len(nothing) == 1 else ():
+            refs = case.steps[at].sources(at)
+            if not isinstance(case.steps[at].op, ops.Add) or refs[0] == refs[1]:
+                continue
+            (other,) = (taken for taken in refs if taken != ref)
+            if shape_of(case, other) == shape_of(case, ref) == shape_of(case, Ref(at)):
+                new = tuple(other if k == nothing[0] else x for k, x in enumerate(sources))
+                what = f"{tensor_name(case, ref)} takes the place of {tensor_name(case, other)} "
+                what += f"where it is added in {step_name(case, at)}"
+                found.append(Change(what, "", {at: Step(op, new)}))
+    if len(found) > 1:
+        yield from filter(None, [all_of(found, case.steps)])
+    yield from found
 
 
 @more("extra-step")
