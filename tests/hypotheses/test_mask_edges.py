@@ -34,6 +34,18 @@ def tree(parents: tuple[int, ...], deep: bool = True) -> torch.Tensor:
 
 PARENTS = (-1, 0, 0, 1, 1, 2, 5, 5, 3, 3, 9, 6)
 MASKS = {
+    "window for blocks": (
+        blocks(4, 8) & PAST,
+        window(3) & PAST,
+        "attention-mask",
+        "made of the last 4 keys before each query, not those of its block",
+    ),
+    "blocks for a window": (
+        window(3) & PAST,
+        blocks(4, 8) & PAST,
+        "attention-mask",
+        "blocks of 4 positions",
+    ),
     "wider window": (
         window(3),
         window(4),

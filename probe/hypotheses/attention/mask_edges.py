@@ -151,7 +151,7 @@ def _others(case: Case) -> Iterator[Change]:
     for mask in masks(case):
         ways = {words: way for words, way in _PARTS.items() if words not in _OF_WINDOWS}
         yield from all_changed(case, mask, (ways if _is_window(mask.kept) else _PARTS).items())
-        yield from all_changed(case, mask, _blocks_joined(mask))
+        yield from all_changed(case, mask, [*_blocks_joined(mask), *_window_or_blocks(mask)])
 
 
 def _without_own(kept: np.ndarray) -> np.ndarray:
@@ -233,6 +233,23 @@ def _blocks_joined(mask: Mask) -> Iterator[tuple[str, _Function]]:
             yield from _in_blocks(other, size, causal, words)
     words = "queries see later keys of theirs" if causal else "queries see no later keys"
     yield from _in_blocks(inner, size, not causal, words)
+
+
+def _window_or_blocks(mask: Mask) -> Iterator[tuple[str, _Function]]:
+    """The last keys before each query in place of those of its block, and the other way round."""
+    past, found = _past(mask.kept), _blocks(mask.kept)
+    size = mask.kept.shape[-1]
+    if found is not None and found[1]:
+        each = found[0][0]
+        words = f"made of the last {each} keys before each query, not those of its block,"
+        yield words, partial(given, other=past & ~_past(mask.kept, each))
+    elif _is_window(mask.kept):
+        each = int(mask.kept.sum(-1).max())
+        if 1 < each < size:
+            words = (
+                f"made of blocks of {each} positions, not the last {each} keys before each query,"
+            )
+            yield from _in_blocks([*range(each, size, each)], size, True, words)
 
 
 _FEW_BLOCKS = 6
