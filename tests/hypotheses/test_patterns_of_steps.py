@@ -103,6 +103,18 @@ class Chosen(nn.Module):
         return y
 
 
+class Neighbours(nn.Module):
+    """The greatest of what is computed of each point's nearest ones."""
+
+    def __init__(self, first: int = 0) -> None:
+        super().__init__()
+        self.project, self.first = nn.Linear(3, 5), first
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        near = torch.cdist(x, x).topk(2 + self.first, largest=False)[1][..., self.first :]
+        return self.project(x)[torch.arange(len(x))[:, None, None], near].amax(2)
+
+
 EDGES = torch.tensor([[0, 1, 2, 3, 3, 5], [1, 2, 5, 4, 0, 0]])
 CASES = {
     "branches side by side": (
@@ -132,6 +144,10 @@ CASES = {
     "edges turned": (
         (Messages, (draw(6, 4), EDGES), {"turned": True}),
         ("swapped-inputs", "are exchanged in"),
+    ),
+    "the point itself left out": (
+        (Neighbours, (draw(2, 9, 3),), {"first": 1}),
+        ("changed-step", "the 2 behind the first are taken in"),
     ),
     "assigned": (
         (Chosen, (draw(4, 5),), {"assigned": True}),

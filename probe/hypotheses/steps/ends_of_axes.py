@@ -1,7 +1,9 @@
 """What stands at the ends of an axis where a tensor was shifted, rolled or padded by hand, by a
-concatenation, a gather or a slice: zeros, the last element, or what left it at the other end."""
+concatenation, a gather or a slice: zeros, the last element, or what left it at the other end; and
+of a sorted axis all but the first."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,11 +11,11 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.rewriting import of_parameters
-from probe.hypotheses.edits.step_words import tensor_name
+from probe.hypotheses.edits.step_words import step_name, tensor_name
 from probe.hypotheses.registry import more
 from probe.ops.base import Rearrangement
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case, shape_of
+from probe.trial.case import Case, shape_of, users_of
 from probe.trial.change import Change
 
 __all__: list[str] = []
@@ -32,6 +34,32 @@ _MODES = {
 def ends_of_axes(case: Case) -> Iterator[Changes]:
     """Zeros in place of what a roll brings to the other end, and back."""
     yield Changes(_ends, "changed-step", STEPS)
+
+
+@more("changed-step")
+def first_left_out(case: Case) -> Iterator[Changes]:
+    """Of the largest or smallest elements those behind the first: the nearest points but for the
+    point itself."""
+    yield Changes(_behind_the_first, "changed-step", STEPS)
+
+
+def _behind_the_first(case: Case) -> Iterator[Change]:
+    new = len(case.steps)
+    for position, op in case.having(ops.TopK):
+        if op.k >= case.input_of(position).shape[op.axis]:
+            continue
+        shape = shape_of(case, Ref(position))
+        starts = tuple(int(axis == op.axis % len(shape)) for axis in range(len(shape)))
+        cut = ops.Slice(starts, tuple(np.add(starts, shape).tolist()))
+        order = Step(replace(op, k=op.k + 1), case.steps[position].sources(position))
+        names = {Ref(position, k): Ref(new + 1 + k) for k in range(2)}
+        steps = {new: order} | {new + 1 + k: Step(cut, (Ref(new, k),)) for k in range(2)}
+        for user in sorted({user for ref in names for user in users_of(case).get(ref, ())}):
+            sources = case.steps[user].sources(user)
+            taken = tuple(names.get(ref, ref) for ref in sources)
+            steps[user] = Step(case.steps[user].op, taken)
+        what = f"the {op.k} behind the first are taken in {step_name(case, position)}"
+        yield Change(what, "", steps, key=("behind the first", op.largest), of=position)
 
 
 class _Ends(NamedTuple):
