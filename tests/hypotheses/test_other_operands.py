@@ -66,7 +66,22 @@ class Gated(nn.Module):
         return self.skip(residual if self.mistake else y), residual
 
 
+class Weighed(nn.Module):
+    """Classes with a weight each, and how certain each place is."""
+
+    def __init__(self, mistake: str = "") -> None:
+        super().__init__()
+        self.weight, self.mistake = nn.Parameter(torch.ones(4)), mistake
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        share = x.softmax(1)
+        certain = (share * share).sum(1)
+        weight = certain[:, None] if self.mistake else self.weight[:, None]
+        return (x * weight).tanh().sum(1) + certain
+
+
 CASES = {
+    "weight of the place": (Weighed, (2, 4, 5), "other-tensor", "as (2, 1, 5) in place of weight"),
     "activated skip": (Residual, (3, 8), "extra-step", "where the sum with the input takes it"),
     "levels exchanged": (Levels, (2, 2, 9), "swapped-inputs", "are exchanged in torch.cat"),
     "masked first": (Capped, (2, 6, 8), "moved-step", "is applied to the matrix product of"),

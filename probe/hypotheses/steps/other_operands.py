@@ -262,6 +262,56 @@ def _any_taken(case: Case) -> Iterator[Change]:
 
 
 @more("other-tensor")
+def broadcast_operands(case: Case) -> Iterator[Changes]:
+    """A tensor of another shape in place of an operand that is broadcast: the weight of each
+    sample for that of each class."""
+    yield Changes(_broadcast, "other-tensor", STEPS, only_new=True)
+
+
+def _broadcast(case: Case) -> Iterator[Change]:
+    constant = of_parameters(case)
+    tensors = [Ref(-1, k) for k in range(len(case.inputs))]
+    tensors += [Ref(at) for at in range(len(case.steps)) if at not in constant]
+    floats = [ref for ref in tensors if ref.of(case.inputs, case.values).dtype.kind == "f"]
+    for position, _ in case.having(ops.Add, ops.Sub, ops.Mul, ops.Div):
+        sources, whole = case.steps[position].sources(position), shape_of(case, Ref(position))
+        for index, taken in enumerate(sources):
+            own = shape_of(case, taken)
+            if own == whole or len(own) < 1 or shape_of(case, sources[1 - index]) != whole:
+                continue
+            before = [ref for ref in floats if ref.step < position and ref != taken]
+            for ref in sorted(before, key=lambda ref: position - ref.step)[:_NEAREST]:
+                shape = _broadcast_to(shape_of(case, ref), whole)
+                if shape is not None and shape != (1,) * (len(whole) - len(own)) + own:
+                    yield _taken_as(case, position, index, ref, shape)
+
+
+_NEAREST = 24
+"""How many tensors before a step are tried for an operand that is broadcast."""
+
+
+def _broadcast_to(shape: tuple[int, ...], whole: tuple[int, ...]) -> tuple[int, ...] | None:
+    """A shape with axes of size 1 put in where another one has others; None where that is not
+    possible, or nothing is broadcast."""
+    found, left = list[int](), list(shape)
+    for size in whole:
+        found.append(left.pop(0) if left and left[0] == size else 1)
+    return None if left or tuple(found) == whole or set(found) == {1} else tuple(found)
+
+
+def _taken_as(case: Case, position: int, index: int, ref: Ref, shape: tuple[int, ...]) -> Change:
+    """A step that takes a tensor in another shape."""
+    new, taken = len(case.steps), case.steps[position].sources(position)[index]
+    steps = {
+        new: Step(ops.Reshape(shape), (ref,)),
+        position: _with(case, position, index, Ref(new)),
+    }
+    what = f"{step_name(case, position)} takes {tensor_name(case, ref)} as {shape} in place of "
+    what += tensor_name(case, taken)
+    return Change(what, "", steps, of=position)
+
+
+@more("other-tensor")
 def behind_a_neighbour(case: Case) -> Iterator[Changes]:
     """What other steps make of a tensor and of parameters, taken in its place: a level of a pyramid
     after its convolution, a skip after a norm; also wherever a step of that kind takes it."""
