@@ -236,7 +236,12 @@ MODELS = {
 }
 CASES = (
     ("cascade", "feedback", "changed-step", "addition instead of subtraction"),
-    ("cascade", "a0", "missing-step", "is not divided by sections[0][3], in every pass of the loop"),
+    (
+        "cascade",
+        "a0",
+        "missing-step",
+        "is not divided by sections[0][3], in every pass of the loop",
+    ),
     ("cascade", "rest", "initial-state", "begins with 0"),
     ("cascade", "order", "packed-order", "in the order 3, 4, 5, 0, 1, 2"),
     ("cascade", "chunks", "carried-state", "is reset after every 5 passes of the loop"),

@@ -165,7 +165,7 @@ def _windows(x: np.ndarray) -> Ways:
 # Functions at equal distances.
 
 
-class _Curve(NamedTuple):
+class _SampledFunction(NamedTuple):
     """A function that tables are made of, and what gives its argument back."""
 
     words: str
@@ -174,12 +174,12 @@ class _Curve(NamedTuple):
 
 
 _CURVES = (
-    _Curve("sigmoid", lambda x: 1 / (1 + np.exp(-x)), lambda y: np.log(y / (1 - y))),
-    _Curve("tanh", np.tanh, np.arctanh),
-    _Curve("exponential", np.exp, np.log),
-    _Curve("logarithm", np.log, np.exp),
-    _Curve("square root", np.sqrt, np.square),
-    _Curve("reciprocal", np.reciprocal, np.reciprocal),
+    _SampledFunction("sigmoid", lambda x: 1 / (1 + np.exp(-x)), lambda y: np.log(y / (1 - y))),
+    _SampledFunction("tanh", np.tanh, np.arctanh),
+    _SampledFunction("exponential", np.exp, np.log),
+    _SampledFunction("logarithm", np.log, np.exp),
+    _SampledFunction("square root", np.sqrt, np.square),
+    _SampledFunction("reciprocal", np.reciprocal, np.reciprocal),
 )
 _REACHES = (0.5, 2.0, 0.25, 4.0)
 
@@ -203,7 +203,7 @@ def _of_functions(case: Case) -> Iterator[Change]:
 
 
 @np.errstate(all="ignore")
-def _points(curve: _Curve, x: np.ndarray) -> np.ndarray | None:
+def _points(curve: _SampledFunction, x: np.ndarray) -> np.ndarray | None:
     """The numbers at equal distances of which a table holds the function; None where it does
     not. Next to a limit of the function float32 tells no argument."""
     places, argument = np.arange(x.size), curve.inverse(x)
@@ -221,7 +221,7 @@ _FEWEST_POINTS = 8
 
 
 def _other_reach(
-    case: Case, ref: Ref, curve: _Curve, points: np.ndarray, factor: float
+    case: Case, ref: Ref, curve: _SampledFunction, points: np.ndarray, factor: float
 ) -> Iterator[Change]:
     """A table of another reach, and the factor of the index that is made for it."""
     for position, _ in case.having(ops.Gather):
