@@ -213,13 +213,12 @@ def _orders(count: int) -> Iterator[tuple[int, ...]]:
         yield from (order for order in permutations(plain) if order != plain)
         return
     half = count // 2
-    yield plain[half:] + plain[:half]
-    yield plain[::-1]
+    found = [plain[half:] + plain[:half], plain[::-1]]
     for first, second in combinations(plain, 2):
         order = list(plain)
         order[first], order[second] = second, first
-        yield tuple(order)
-    yield from _orders_of_groups(count)
+        found.append(tuple(order))
+    yield from dict.fromkeys((*found, *_orders_of_groups(count)))
 
 
 def _orders_of_groups(count: int) -> Iterator[tuple[int, ...]]:
