@@ -35,6 +35,8 @@ class Budget:
         self.stopped: Literal["", "work", "clock", "wall"] = ""
         """What ended the budget or a part of it, where something did: the work that was spent, the
         thread's own seconds or those of the day."""
+        self._beside = 0.0
+        """How much may be spent that is of no part, in all."""
         self._end, self._most = work, work
         """Where the part ends that is spent from now, and the one around it."""
         self._started, self._began = thread_seconds(), wall_seconds()
@@ -47,7 +49,7 @@ class Budget:
     @property
     def seconds(self) -> float:
         """After how many seconds of the thread's own nothing more is spent."""
-        return _BACKSTOP * max(self.work, _LEAST)
+        return _BACKSTOP * max(self.work + self._beside, _LEAST)
 
     def charge(self, work: float) -> None:
         """Counts work that was done."""
@@ -89,6 +91,7 @@ class Budget:
         """Within it so much may be spent that is of no part: what follows has as much as before."""
         start, around = self.used, (self._end, self._most)
         self._end = self._most = start + work
+        self._beside += work
         try:
             yield
         finally:

@@ -68,6 +68,17 @@ def test_seconds_of_the_day_end_what_is_given_so_many(monkeypatch):
     assert (budget.stopped, waiting.stopped) == ("", "wall")
 
 
+def test_what_may_be_spent_beside_a_budget_has_seconds_of_its_own():
+    """Else these would end what counted work is left for."""
+    budget = Budget(4e9)
+    before = budget.seconds
+    with budget.beside(2e9):
+        assert budget.seconds == pytest.approx(1.5 * before)
+        assert budget.left == 2e9
+    assert budget.seconds == pytest.approx(1.5 * before)
+    assert budget.left == 4e9
+
+
 def test_the_seconds_of_the_thread_end_what_was_priced_wrongly(monkeypatch):
     now = [5.0]
     monkeypatch.setattr(import_module("probe.trial.budget"), "thread_seconds", lambda: now[0])
