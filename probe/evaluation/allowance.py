@@ -16,7 +16,7 @@ from probe.evaluation.added_biases import with_bias_first
 from probe.numerics.blocks import places
 from probe.numerics.precision import UNBOUNDED, Precision, of_storing
 from probe.numerics.sum_error import LOOK_BLOCK_TERMS, of_partial_sums, of_sums
-from probe.ops import Add, AddConstant
+from probe.ops import Add, AddConstant, Mul, Sub
 from probe.ops.base import Evaluated, Op, Sum
 from probe.ops.step import Step, weights_of
 
@@ -33,6 +33,7 @@ __all__ = [
     "worst_case",
 ]
 
+_OF_MASKS = (Add, Sub, Mul)
 _LOOK_TERMS = 1 << 24
 _LOOK_FIRST, _LOOK_BLOCK = 8, 256
 LEAST_HOPE = 100
@@ -131,11 +132,15 @@ def carry(
     kept: tuple[np.ndarray, ...] | None = None,
 ) -> tuple[np.ndarray | None, ...]:
     """The allowance of one op, from what is ``kept`` of its own rounding where given; with
-    ``grids`` None for outputs that are exact, since all they are made of is."""
+    ``grids`` None for outputs that are exact, since all they are made of is.
+
+    Masks are made of ones and zeros in a few exact steps, and then multiplied by the least number
+    of the type: a rounding of 1 - 1 would be more than all scores.
+    """
     exact = None
     if grids and all(slack is None for slack in slacks) and op.is_exact(inputs, precision):
         return (None,) * len(outputs)
-    if grids:
+    if grids or (isinstance(op, _OF_MASKS) and not any(map(_is_off, slacks))):
         exact = op.exact_elements(Evaluated(inputs, slacks, outputs), precision)
     for slack in slacks:
         if exact is not None and slack is not None:
@@ -156,6 +161,10 @@ def carry(
     if grids:
         return tuple(slack if slack.any() else None for slack in bound)
     return bound
+
+
+def _is_off(slack: np.ndarray | None) -> bool:
+    return slack is not None and bool(slack.any())
 
 
 def _and_stored(

@@ -53,3 +53,29 @@ def test_another_rounding_diverges(wrong):
     assert (values(wrong) != values()).any()
     report = probe.check(FixedPoint().eval(), "", X, expected=values(wrong))
     assert report.verdict == "diverge", report
+
+
+class MaskedByTheLeastNumber(torch.nn.Module):
+    """The mask that transformers' extended attention mask is: a rounding of 1 - 1 would be more
+    than all scores, once it is multiplied."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.query, self.value = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+
+    def forward(self, x, kept, masked=True):
+        mask = (1 - kept)[:, None, :] * torch.finfo(x.dtype).min * float(masked)
+        scores = self.query(x) @ x.transpose(1, 2) / 8**0.5 + mask
+        return scores.softmax(-1) @ self.value(x)
+
+
+def test_a_mask_that_is_computed_is_not_rounded():
+    x = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
+    kept = np.ones((2, 5), np.float32)
+    kept[1, 3:] = 0
+    model = MaskedByTheLeastNumber().eval()
+    assert probe.check(model, "", (x, kept)).ok
+    with torch.no_grad():
+        wrong = model(torch.tensor(x), torch.tensor(kept), False).numpy()
+    assert probe.check(model, "", (x, kept), expected=wrong).verdict == "diverge"
