@@ -386,7 +386,7 @@ def test_a_slow_layer_stops_too(monkeypatch):
     case = Case(steps, (x,), values, drawn(4, 6, seed=1).astype(np.float64))
     now[0] = 0.0
     found = diagnose(case, RoundingAllowance(precision_of("float32")))
-    assert "stopped after 22 s of processor time, since" in found.words[0]
+    assert "stopped after 57.2 s of processor time, since" in found.words[0]
     assert "take longer than expected" in found.words[0]
     assert now[0] < 40.0
     # how many were tried until then is another number each time

@@ -458,9 +458,7 @@ def _follows(build: CallBuilder, part: Any) -> bool:
 
 def _counted(build: CallBuilder, part: Ref, step: int, behind: int) -> Ref:
     """How many elements each index of an axis lies behind its first, in as many axes more."""
-    at, shape = part, (*build.shape(part), *(1,) * behind)
-    if build.array(part).dtype != np.int64:
-        at = build.add(ops.Cast(to="int64"), at)
+    at, shape = build.add(ops.Cast(to="int64"), part), (*build.shape(part), *(1,) * behind)
     if step != 1:
         at = build.add(ops.Mul(), at, np.asarray(step, np.int64))
     return build.add(ops.Reshape(shape=shape), at, shape=shape) if behind else at

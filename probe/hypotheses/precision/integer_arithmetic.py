@@ -215,7 +215,10 @@ def whole_biases(case: Case) -> Iterator[Changes]:
 
 def _whole_biases(case: Case) -> Iterator[Change]:
     for position, _ in case.having(ops.Add):
-        total, bias = case.steps[position].sources(position)
+        sources = case.steps[position].sources(position)
+        if len(sources) != 2:
+            continue
+        total, bias = sources
         op = case.steps[bias.step].op if bias.step >= 0 else None
         if not isinstance(op, ops.Parameter) or case.words[total.step : total.step + 1] != (
             "the scaled sums",

@@ -264,9 +264,9 @@ def _scaling(case: Case, index: Ref) -> tuple[int, float] | None:
         index = case.steps[index.step].sources(index.step)[0]
     if index.step < 0 or not isinstance(case.steps[index.step].op, ops.Mul | ops.Div):
         return None
-    _, other = case.steps[index.step].sources(index.step)
-    value = np.asarray(other.of(case.inputs, case.values))
-    if value.size == 1 and value.item() > 0:
+    _, *others = case.steps[index.step].sources(index.step)
+    value = np.asarray(others[0].of(case.inputs, case.values))
+    if len(others) == 1 and value.size == 1 and value.item() > 0:
         return index.step, float(value.item())
     return None
 
