@@ -17,7 +17,6 @@ from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.step_words import tensor_name
 from probe.hypotheses.edits.tensor_maps import Map, maps
 from probe.hypotheses.registry import hypothesis
-from probe.ops.base import Op
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case, users_of
 from probe.trial.change import Change
@@ -245,17 +244,11 @@ def _other_reach(
         yield replace(change, steps=steps, key=None)
 
 
-_TO_INDEX: tuple[type[Op], ...] = (
-    ops.Cast,
-    ops.Add,
-    ops.Sub,
-    ops.Clip,
-    ops.Min,
-    ops.Max,
-    ops.Floor,
-    ops.Round,
+_TO_INDEX = (
+    *(ops.Cast, ops.Add, ops.Sub, ops.Clip, ops.Min, ops.Max),
+    *(ops.Floor, ops.Round, ops.Trunc, ops.Reshape),
 )
-_TO_INDEX += (ops.Trunc, ops.Reshape)
+"""What may stand between a factor and the index that it makes."""
 
 
 def _scaling(case: Case, index: Ref) -> tuple[int, float] | None:
