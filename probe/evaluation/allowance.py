@@ -140,7 +140,7 @@ def carry(
     exact = None
     if grids and all(slack is None for slack in slacks) and op.is_exact(inputs, precision):
         return (None,) * len(outputs)
-    if grids or (isinstance(op, _OF_MASKS) and not any(map(_is_off, slacks))):
+    if grids or (isinstance(op, _OF_MASKS) and _are_whole(inputs, slacks)):
         exact = op.exact_elements(Evaluated(inputs, slacks, outputs), precision)
     for slack in slacks:
         if exact is not None and slack is not None:
@@ -163,8 +163,12 @@ def carry(
     return bound
 
 
-def _is_off(slack: np.ndarray | None) -> bool:
-    return slack is not None and bool(slack.any())
+def _are_whole(inputs: Sequence[np.ndarray], slacks: Sequence[np.ndarray | None]) -> bool:
+    """Whether all are whole numbers that are exact: what is made of others may be computed in
+    another order, such as a mean that is taken off behind a factor."""
+    return not any(slack is not None and slack.any() for slack in slacks) and all(
+        x.dtype.kind in "biu" or bool((x == np.rint(x)).all()) for x in inputs
+    )
 
 
 def _and_stored(

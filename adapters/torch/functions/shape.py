@@ -388,87 +388,30 @@ def _windows(build: CallBuilder, input: Value, dimension: int, size: int, step: 
     return build.add(ops.Transpose(perm=(*order, axis + 1)), picked)
 
 
-def _positions(build: CallBuilder, input: Value, key: Any) -> tuple[Value, tuple[int, ...]]:
-    """The number of each element that an index picks, and their shape: computed from the tensors
-    of indices that follow from the model's input, so that what made these is known.
+def _positions(build: CallBuilder, input: Value, key: Any) -> np.ndarray:
+    """The number of each element that an index picks.
 
     PyTorch applies slices and single numbers first, NumPy these beside tensors as if they were
     tensors too: then the axes stand in another order.
     """
     shape = build.shape(input)
-    parts = _of_every_axis(build, key if isinstance(key, tuple) else (key,), len(shape))
-    axes = [sum(_axes_of(build, part) for part in parts[:at]) for at in range(len(parts))]
-    whole = slice(None)
-    first = [
-        part if _basic((part,)) else (whole,) * _axes_of(build, part)
-        for part in (_indices(build, part) for part in parts)
+    parts = [_indices(build, part) for part in (key if isinstance(key, tuple) else (key,))]
+    arrays = [isinstance(part, np.ndarray) for part in parts]
+    first: list[Any] = []
+    for part, is_array in zip(parts, arrays, strict=True):
+        axes = part.ndim if is_array and part.dtype.kind == "b" else 1
+        first += [slice(None)] * axes if is_array else [part]
+    numbers = np.arange(math.prod(shape)).reshape(shape)[tuple(first)]
+    then = [
+        part if is_array or part is Ellipsis else slice(None)
+        for part, is_array in zip(parts, arrays, strict=True)
+        if is_array or not _is_int(part)
     ]
-    flat = [k for part in first for k in (part if isinstance(part, tuple) else (part,))]
-    numbers = np.asarray(np.arange(math.prod(shape)).reshape(shape)[tuple(flat)])
-    left = [(axis, part) for axis, part in zip(axes, parts, strict=True) if not _is_int(part)]
-    plain = [whole if _basic((part,)) else _indices(build, part) for _, part in left]
-    tensors = [at for at, part in enumerate(plain) if part is not whole]
-    masked = any(np.asarray(plain[at]).dtype.kind == "b" for at in tensors)
-    following = [at for at in tensors if not masked and _follows(build, left[at][1])]
-    for at in following:
-        plain[at] = np.zeros_like(plain[at])
-    numbers = np.asarray(numbers[tuple(plain)])
-    found: Value = numbers
-    beside = bool(tensors) and tensors[-1] - tensors[0] + 1 == len(tensors)
-    behind = len(plain) - (tensors[-1] + 1 if beside else len(tensors))
-    for at in following:
-        axis, part = left[at]
-        by = _counted(build, part, math.prod(shape[axis + 1 :]), behind)
-        found = _moved_by(build, found, by, numbers.shape)
-    return found, numbers.shape
-
-
-def _of_every_axis(build: CallBuilder, key: Sequence[Any], rank: int) -> list[Any]:
-    """An index with a part for each axis, and for each new one."""
-    axes = [_axes_of(build, part) for part in key]
-    left = [slice(None)] * (rank - sum(axes))
-    for at, part in enumerate(key):
-        if part is Ellipsis:
-            return [*key[:at], *left, *key[at + 1 :]]
-    return [*key, *left]
-
-
-def _axes_of(build: CallBuilder, part: Any) -> int:
-    """Of how many axes a part of an index says what is picked."""
-    if part is None or part is Ellipsis:
-        return 0
-    if _basic((part,)):
-        return 1
-    array = np.asarray(_indices(build, part))
-    return array.ndim if array.dtype.kind == "b" else 1
+    return np.asarray(numbers[tuple(then)])
 
 
 def _is_int(part: Any) -> bool:
     return isinstance(part, int) and not isinstance(part, bool)
-
-
-def _follows(build: CallBuilder, part: Any) -> bool:
-    """Whether a part of an index is a tensor of numbers from the beginning of an axis, which
-    follows from the model's input."""
-    if not isinstance(part, Ref) or build.fixed(part):
-        return False
-    array = build.array(part)
-    return array.dtype.kind in "iu" and array.size > 0 and int(array.min()) >= 0
-
-
-def _counted(build: CallBuilder, part: Ref, step: int, behind: int) -> Ref:
-    """How many elements each index of an axis lies behind its first, in as many axes more."""
-    at, shape = build.add(ops.Cast(to="int64"), part), (*build.shape(part), *(1,) * behind)
-    if step != 1:
-        at = build.add(ops.Mul(), at, np.asarray(step, np.int64))
-    return build.add(ops.Reshape(shape=shape), at, shape=shape) if behind else at
-
-
-def _moved_by(build: CallBuilder, numbers: Value, by: Ref, shape: tuple[int, ...]) -> Ref:
-    """Numbers of elements moved by as many as are counted."""
-    if isinstance(numbers, np.ndarray) and not numbers.any() and build.shape(by) == shape:
-        return by
-    return build.add(ops.Add(), by, numbers)
 
 
 def _indices(build: CallBuilder, part: Any) -> Any:
@@ -476,7 +419,7 @@ def _indices(build: CallBuilder, part: Any) -> Any:
         array = build.array(part)
         if array.dtype.kind == "b":
             return array
-        return array.astype(np.intp)
+        return array.astype(np.intp) if array.ndim else int(array)
     if isinstance(part, slice):
         return slice(
             *(
@@ -549,24 +492,25 @@ def getitem(build: CallBuilder, input: Value, key: Any) -> Ref:
     )
     if len(tensors) == 1 and full and build.array(parts[tensors[0]]).dtype.kind in "iu":
         return build.add(ops.Gather(axis=tensors[0]), input, parts[tensors[0]])
-    numbers, _ = _positions(build, input, tuple(parts))
+    numbers = _positions(build, input, tuple(parts))
     return build.add(ops.Gather(axis=0), build.add(ops.Reshape(shape=(-1,)), input), numbers)
 
 
 def _written(
     build: CallBuilder, input: Value, key: Any, value: Value, reduction: str = "none"
 ) -> Ref:
-    numbers, picked = _positions(build, input, key)
+    numbers = _positions(build, input, key)
     array = build.array(value)
     updates = build.ref(_of_the_kind(build, value))
-    while array.ndim > len(picked):  # axes of size 1 in front that the place lacks
+    while array.ndim > numbers.ndim:  # axes of size 1 in front that the place lacks
         array = array[0]
         updates = build.add(ops.Reshape(shape=array.shape), updates)
-    if array.shape != picked:
-        updates = build.add(ops.Expand(shape=picked), updates)
+    if array.shape != numbers.shape:
+        updates = build.add(ops.Expand(shape=numbers.shape), updates)
     flat = [build.add(ops.Reshape(shape=(-1,)), operand) for operand in (input, updates)]
-    places = build.add(ops.Reshape(shape=(-1, 1)), numbers)
-    return build.reshaped(build.add(ops.ScatterND(reduction=reduction), flat[0], places, flat[1]))
+    return build.reshaped(
+        build.add(ops.ScatterND(reduction=reduction), flat[0], numbers.reshape(-1, 1), flat[1])
+    )
 
 
 @function("__setitem__", onnx="scatternd")

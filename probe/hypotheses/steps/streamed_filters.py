@@ -70,7 +70,7 @@ def buffer_not_cleared(case: Case) -> Iterator[Changes]:
 def _not_cleared(case: Case) -> Iterator[Change]:
     if not case.comparable or case.region is not None or not differing(case).any():
         return
-    if differing(case)[:1].any():
+    if not case.observed.ndim or differing(case)[:1].any():
         return
     for at in _filters(case):
         x = case.steps[at.position].sources(at.position)[0]

@@ -1,8 +1,8 @@
-"""Tensors of indices that follow from the input are computed, and not taken as they were once."""
+"""Elements that are picked by tensors of indices, in the order of axes that PyTorch has."""
 
 import pytest
 import torch
-from planting import draw, nn, otherwise
+from planting import draw, nn
 
 import probe
 
@@ -36,22 +36,3 @@ def test_indices_of_every_kind(name):
     model = Indexed(FUNCTIONS[name])
     report = probe.check(model, "", tuple(map(torch.as_tensor, inputs)), search=False)
     assert report.verdict == "agree", report
-
-
-class Nearest(nn.Module):
-    """Of every point the two that lie nearest, beside itself."""
-
-    def __init__(self, largest: bool = False) -> None:
-        super().__init__()
-        self.project, self.largest = nn.Linear(3, 5), largest
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        near = torch.cdist(x, x).topk(2, largest=self.largest)[1]
-        points = self.project(x)[torch.arange(len(x))[:, None, None], near]
-        return points.amax(2)
-
-
-def test_what_makes_an_index_is_told():
-    model, x, wrong, _ = otherwise(Nearest, draw(2, 9, 3), largest=True)
-    report = probe.check(model, "", x, expected=wrong)
-    assert "largest is True instead of False in topk" in report.findings[0].claim, report
