@@ -80,11 +80,11 @@ class Messages(nn.Module):
 
     def forward(self, x: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
         source, target = edges[0], edges[1]
-        count = torch.zeros(len(x)).index_add(0, source, torch.ones(edges.shape[1]))
+        count = torch.zeros(len(x)).scatter_add(0, source, torch.ones(edges.shape[1]))
         y = self.into(x) / (1 + count[:, None])
         if self.turned:
             source, target = target, source
-        return torch.zeros_like(y).index_add(0, target, y[source])
+        return torch.zeros_like(y).scatter_add(0, target[:, None].expand(-1, y.shape[1]), y[source])
 
 
 class Chosen(nn.Module):
@@ -112,7 +112,8 @@ class Neighbours(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         near = torch.cdist(x, x).topk(2 + self.first, largest=False)[1][..., self.first :]
-        return self.project(x)[torch.arange(len(x))[:, None, None], near].amax(2)
+        points = self.project(x)[:, None].expand(-1, x.shape[1], -1, -1)
+        return points.gather(2, near[..., None].expand(-1, -1, -1, 5)).amax(2)
 
 
 EDGES = torch.tensor([[0, 1, 2, 3, 3, 5], [1, 2, 5, 4, 0, 0]])
