@@ -20,7 +20,7 @@ from probe.ops.step import Ref, Step
 from probe.trial.case import Case, users_of
 from probe.trial.change import Change
 
-__all__ = ["half_states", "is_small"]
+__all__ = ["half_states", "is_small", "stored_in_half"]
 
 _FORMATS = ("float16", "bfloat16")
 _SMALL = 0.05
@@ -54,8 +54,14 @@ def _stored(case: Case) -> Iterator[Change]:
     if case.inner:
         yield from half_states(case)
         return
+    if case.calls:
+        yield from stored_in_half(case)
+
+
+def stored_in_half(case: Case) -> Iterator[Change]:
+    """One tensor that a step computes for others, stored in a half format."""
     last = len(case.steps) - 1
-    for name, ref in product(_FORMATS, tensors_of(case) if case.calls else ()):
+    for name, ref in product(_FORMATS, tensors_of(case)):
         computed = 0 <= ref.step < last and not isinstance(case.steps[ref.step].op, _MOVING)
         if computed and ref.of(case.inputs, case.values).dtype.kind == "f":
             yield inserted(case, ref, _narrow(name, ref), _words(case, ref, name))

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from probe.hypotheses.edits.changes import PARTS, Changes
-from probe.hypotheses.edits.rewriting import inserted, of_parameters
-from probe.hypotheses.edits.step_words import call_name, listed, step_name, tensor_name
+from probe.hypotheses.edits.rewriting import of_parameters
+from probe.hypotheses.edits.step_words import call_name, listed, step_name
+from probe.hypotheses.precision.half_tensors import is_small, stored_in_half
 from probe.hypotheses.precision.low_precision import StoredAs
 from probe.hypotheses.registry import more
 from probe.ops.base import Rearrangement
@@ -32,13 +33,8 @@ def _narrow(case: Case) -> Iterator[Change]:
     if case.inner:
         return
     floats = [at for at in range(len(case.steps)) if _is_float(case, Ref(at))]
-    for name in _FORMATS:
-        for at in floats:
-            sources = case.steps[at].sources(at)
-            if sources and not isinstance(case.steps[at].op, Rearrangement | Outputs):
-                ref = Ref(at)
-                what = f"{listed([tensor_name(case, ref)])} rounded to {name}"
-                yield inserted(case, ref, Step(StoredAs(name), (ref,)), what)
+    if not (case.calls and is_small(case)):  # of these half_tensors has tried them
+        yield from stored_in_half(case)
     for name in _FORMATS:
         for some, words in (*_single(case, floats), *_calls(case, floats)):
             yield _computed_in(case, some, name, f"{words} computed in {name}")
