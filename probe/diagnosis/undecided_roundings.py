@@ -119,7 +119,7 @@ def _decides(flow: Flow, tried: Tried, rounding: _Rounding) -> bool:
         return False
     case = flow.part
     with np.errstate(all="ignore"):
-        apart = [np.abs(case.pick(made.values) - case.seen) for made in (tried, other)]
+        apart = [np.abs(case.pick(result.values) - case.seen) for result in (tried, other)]
         off = float(np.nanmax(np.minimum(*apart)))
     return flow.look.within(off, 1.0)
 

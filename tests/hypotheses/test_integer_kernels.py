@@ -32,9 +32,9 @@ def quantised(kernel, rounded, each):
 @pytest.mark.parametrize(
     ("rounded", "each", "words"),
     [
-        (np.floor, False, "each with one scale, rounded down"),
-        (np.round, True, "each with a scale for each slice of its first axis, rounded to"),
-        (np.trunc, True, "each with a scale for each slice of its first axis, cut off"),
+        (np.floor, False, "one scale for all, rounded down (floor)"),
+        (np.round, True, "a scale for each slice along the first axis"),
+        (np.trunc, True, "a scale for each slice along the first axis, rounded towards zero"),
     ],
 )
 def test_kernels_of_one_size_in_integers(rounded, each, words):
@@ -48,6 +48,6 @@ def test_kernels_of_one_size_in_integers(rounded, each, words):
             y = F.conv1d(y, kernel, torch.tensor(w[f"{name}.bias"])).relu()
         values = (y + model.short(torch.tensor(x))[..., 4:]).numpy()
     first, *_ = probe.check(model, "", x, expected=values).findings
-    assert (first.slug, first.left <= 1) == ("other-weights", True), first
-    assert first.claim.startswith("first.weight, second.weight are held in integers of 8 bits, ")
-    assert words in first.claim
+    assert (first.slug, first.left <= 1) == ("reduced-precision", True), first
+    claim = "first.weight and second.weight are kept as integers from -127 to 127 with "
+    assert first.claim == claim + words

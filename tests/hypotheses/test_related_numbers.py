@@ -37,7 +37,10 @@ def fixed_point(model, x, bits=5, half=True, width=9):
 
 def test_other_bits_behind_the_point_and_of_a_number():
     model, x = FixedPoint().eval(), RNG.normal(0, 4, (6, 8)).astype(np.float32)
-    check = lambda **how: probe.check(model, "", x, expected=fixed_point(model, x, **how))  # noqa: E731
+
+    def check(**how):
+        return probe.check(model, "", x, expected=fixed_point(model, x, **how))
+
     assert check().verdict == "agree"
     for bits in (4, 7):
         words = f"{bits} bits are taken as those behind the point, not 5"
@@ -70,7 +73,10 @@ def few_bits(model, x, steps=(15, 7), limit=None):
 
 def test_other_numbers_of_levels_and_a_learnt_limit():
     model, x = FewBits().eval(), RNG.normal(0, 2, (6, 8)).astype(np.float32)
-    check = lambda **how: probe.check(model, "", x, expected=few_bits(model, x, **how))  # noqa: E731
+
+    def check(**how):
+        return probe.check(model, "", x, expected=few_bits(model, x, **how))
+
     assert check().verdict == "agree"
     named(check(steps=(16, 8)), "changed-step", "levels are 2**bits, not 2**bits - 1")
     for limit in (6.0, 1.0):
@@ -114,7 +120,9 @@ def test_factors_of_colours_of_another_standard():
         parts = [y + red * v, y - green_of_u * u - green_of_v * v, y + blue * u]
         return np.stack(parts, 1).astype(np.float32)
 
-    check = lambda values: probe.check(Colours().eval(), "", x, expected=values)  # noqa: E731
+    def check(values):
+        return probe.check(Colours().eval(), "", x, expected=values)
+
     assert check(rgb(1.402, 0.344136, 0.714136, 1.772)).verdict == "agree"
     high = check(rgb(1.5748, 0.187324, 0.468124, 1.8556))
     named(high, "changed-step", "the factors are those of BT.709")

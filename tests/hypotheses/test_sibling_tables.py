@@ -37,7 +37,10 @@ def requantised(model, x, order=slice(None), transposed=False):
 
 def test_multipliers_and_shifts_of_other_channels():
     model, x = Requantised().eval(), RNG.integers(-128, 128, (7, 9)).astype(np.int8)
-    check = lambda **how: probe.check(model, "", x, expected=requantised(model, x, **how))  # noqa: E731
+
+    def check(**how):
+        return probe.check(model, "", x, expected=requantised(model, x, **how))
+
     assert check().verdict == "agree"
     for order, words in (
         ([0] * 6, "taken from the first place"),
@@ -71,7 +74,10 @@ def added(a, b, factors=(20123, 29877), zeros=(5, -12), shifts=(16, 14)):
 
 def test_scales_of_two_operands_exchanged():
     a, b = RNG.integers(-128, 128, (2, 3, 8)).astype(np.int8)
-    check = lambda **how: probe.check(Sum().eval(), "", [a, b], expected=added(a, b, **how))  # noqa: E731
+
+    def check(**how):
+        return probe.check(Sum().eval(), "", [a, b], expected=added(a, b, **how))
+
     assert check().verdict == "agree"
     both = check(factors=(29877, 20123), shifts=(14, 16))
     words = "first and second", "shifts[0] and shifts[1]", "are exchanged"
@@ -95,7 +101,10 @@ class Blocks(torch.nn.Module):
 def test_scales_of_blocks_dealt_out_in_turn():
     model, x = Blocks().eval(), RNG.normal(size=(3, 24)).astype(np.float32)
     codes, scale = model.codes.numpy().astype(np.float32), model.scale.numpy()
-    check = lambda scales: probe.check(model, "", x, expected=x @ (codes * scales).T)  # noqa: E731
+
+    def check(scales):
+        return probe.check(model, "", x, expected=x @ (codes * scales).T)
+
     assert check(scale.repeat(6, 1)).verdict == "agree"
     turns = check(np.tile(scale, 6))
     named(turns, "rearranged-tensor", "used in turn along axes 1 and 2 of (5, 4, 6), not for runs")

@@ -110,19 +110,19 @@ class _Chaining:
 
     def add_pass(self, number: int, before: Mapping[int, int] | None) -> dict[int, int] | None:
         """A pass behind another: its steps by their places; None where one is not known."""
-        made: dict[int, int] = {}
+        places: dict[int, int] = {}
         for place in range(self.loop.size):
             at = self.loop.at(number, place)
             op = self._alike(place) if at is None else self.loop.case.steps[at].op
-            refs = [self._taken(ref, number, made, before) for ref in self._sources(place)]
+            refs = [self._taken(ref, number, places, before) for ref in self._sources(place)]
             known = tuple(ref for ref in refs if ref is not None)
             if op is None or len(known) < len(refs):
                 return None
-            made[place] = len(self.steps)
+            places[place] = len(self.steps)
             if at is not None:
-                self.positions[at] = made[place]
+                self.positions[at] = places[place]
             self.steps.append(Step(op, known))
-        return made
+        return places
 
     def _sources(self, place: int) -> tuple[Ref, ...]:
         return self.body.steps[place].sources(place)
@@ -133,10 +133,10 @@ class _Chaining:
         return first if first is second or _same(first, second) else None
 
     def _taken(
-        self, ref: Ref, number: int, made: Mapping[int, int], before: Mapping[int, int] | None
+        self, ref: Ref, number: int, places: Mapping[int, int], before: Mapping[int, int] | None
     ) -> Ref | None:
         if ref.step >= 0:
-            return replace(ref, step=made[ref.step])
+            return replace(ref, step=places[ref.step])
         if ref.index in self.states:
             if before is None:
                 return Ref(-1, self.states[ref.index])
@@ -169,10 +169,10 @@ def _chain(loop: Loop) -> _PassesInRow | None:
         return None
     passes: list[dict[int, int]] = []
     for number in loop.numbers:
-        made = chaining.add_pass(number, passes[-1] if passes else None)
-        if made is None:
+        places = chaining.add_pass(number, passes[-1] if passes else None)
+        if places is None:
             return None
-        passes.append(made)
+        passes.append(places)
     begun: list[Ref | np.ndarray] = []
     for index, place in chaining.carried.items():
         after = np.asarray(case.values[loop.start + place][0])
@@ -311,11 +311,11 @@ def _with_pass_more(chain: _PassesInRow, op: _RowByRow, at: int) -> Change | Non
     (index,) = loop.carried()
     (start,) = (ref for ref in chain.begun if isinstance(ref, Ref))
     state = Ref(at + 1)
-    made = before_first(loop, index, state, at + 2)
-    if made is None:
+    further = before_first(loop, index, state, at + 2)
+    if further is None:
         return None
     outside = list(chain.outside)
-    local = {position: number for number, position in enumerate(made.steps)}
+    local = {position: number for number, position in enumerate(further.steps)}
 
     def moved(ref: Ref) -> Ref:
         if ref == state:
@@ -328,9 +328,9 @@ def _with_pass_more(chain: _PassesInRow, op: _RowByRow, at: int) -> Change | Non
 
     more = [
         Step(step.op, tuple(map(moved, step.sources(position))))
-        for position, step in made.steps.items()
+        for position, step in further.steps.items()
     ]
-    if local.get(made.after.step) != len(more) - 1:
+    if local.get(further.after.step) != len(more) - 1:
         return None
     steps = {at: Step(replace(op, more=tuple(more)), (start, *outside))}
     for user in users_of(case).get(start, ()):

@@ -58,8 +58,8 @@ def early_passes(case: Case, loops: Sequence[Loop]) -> EarlyPasses | None:
         if where is None:
             return None
         if np.count_nonzero(where & differing(case)) >= _ENOUGH:
-            held = {at: case.values[at][0] for loop in loops for at in _given(loop, passes, 1)}
-            behind = {at: Step(ops.Constant(value), ()) for at, value in held.items()}
+            states = {at: case.values[at][0] for loop in loops for at in _given(loop, passes, 1)}
+            behind = {at: Step(ops.Constant(value), ()) for at, value in states.items()}
             return EarlyPasses(case, passes, where, behind)
     return None
 

@@ -88,8 +88,8 @@ def _in_all(
     group: Sequence[Loop], body: Case, change: Change, passes: int | None = None
 ) -> Change | None:
     """A change of the body made in so many passes of all loops of the same code."""
-    made = [_everywhere(loop, body, change, passes) for loop in group]
-    known = [member for member in made if member is not None]
+    changes = [_everywhere(loop, body, change, passes) for loop in group]
+    known = [member for member in changes if member is not None]
     if len(known) < len(group) or len(group) == 1:
         return known[0] if known else None
     together = all_of(known, group[0].case.steps)

@@ -104,13 +104,13 @@ class Loop:
 @once
 def loops(case: Case) -> list[Loop]:
     """The loops of a case that take up the most steps, none within another."""
-    held: list[Loop] = []
+    found: list[Loop] = []
     for at, size, length in repetitions(case):
         if length // size + 1 < _LEAST_PASSES:
             continue
-        if all(at + length + size <= loop.first or at >= loop.end for loop in held):
-            held.append(_aligned(case, at, size, length))
-    return held
+        if all(at + length + size <= loop.first or at >= loop.end for loop in found):
+            found.append(_aligned(case, at, size, length))
+    return found
 
 
 class Repetition(NamedTuple):

@@ -164,8 +164,8 @@ def _orders_of_blocks(blocks: np.ndarray, name: str) -> Iterator[tuple[str, np.n
     elif parts <= 4:
         for which in permutations(range(parts)):
             if which != tuple(range(parts)):
-                told = ", ".join(map(str, which))
-                words = f"taken with its {parts} parts along {name} in the order {told}"
+                order = ", ".join(map(str, which))
+                words = f"taken with its {parts} parts along {name} in the order {order}"
                 yield words, blocks[list(which)].ravel()
     yield f"interleaved along {name}: {parts} blocks are read in turn", blocks.T.ravel()
     if length > _PARTS:
@@ -288,12 +288,12 @@ def remade(shape: Sequence[int], along: Callable[[int], str]) -> Iterator[Map]:
         for some in combinations(axes, count):
             over = " and ".join(map(along, some))
             for words, size in _SIZES.items():
-                told = f"divided by its {words} over {over}"
-                yield Map(told, partial(_normalised, size=size, axes=some), False)
+                claim = f"divided by its {words} over {over}"
+                yield Map(claim, partial(_normalised, size=size, axes=some), False)
     for axis in axes:
         for words, at in _SLICES.items():
-            for told, factor in _OF_ONE.items():
-                name = f"multiplied by {told} at {words} along {along(axis)}"
+            for what, factor in _OF_ONE.items():
+                name = f"multiplied by {what} at {words} along {along(axis)}"
                 yield Map(name, partial(_multiplied, at=at, axis=axis, factor=factor), False)
 
 

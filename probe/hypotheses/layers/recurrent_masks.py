@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
+from typing import Any
 
 from probe import ops
 from probe.hypotheses.edits.grouped_changes import all_and_each
@@ -39,16 +41,20 @@ def ignored_mask(case: Case) -> Iterator[Edit]:
                 change.applied(case.steps),
                 do="carry the state over masked time steps",
             )
-    for held in (True, False):
-        change_op = lambda op, held=held: (  # noqa: E731
-            replace(op, zero_masked=held) if op.has_mask and op.zero_masked != held else None
-        )
-        for steps, where in everywhere_and_singly(case, change_op):
-            if held:
+    for zeros in (True, False):
+        for steps, where in everywhere_and_singly(case, partial(_with_masked, zeros=zeros)):
+            if zeros:
                 text = "0 at masked time steps instead of the previous output"
             else:
                 text = "the previous output at masked time steps instead of 0"
             yield case.edit(f"the output is {text}{where}", steps)
+
+
+def _with_masked(op: ops.Recurrence, zeros: bool) -> ops.Recurrence | None:
+    """With zeros at masked steps, or the previous output there; None where that is no other."""
+    if not op.has_mask or op.zero_masked == zeros:
+        return None
+    return replace(op, zero_masked=zeros)
 
 
 _UNMASKED = {
@@ -68,13 +74,13 @@ def _unmasked(case: Case, positions: Sequence[int], padding: bool, hidden: bool)
     out: Ref | None = None
     for position in positions:
         x, mask, *states = case.steps[position].sources(position)
-        op = case.steps[position].op
+        op: Any = case.steps[position].op
         if padding:
             packed = source_of(case, x) if made_by(case, x, ops.Unpacked) else x
             if not made_by(case, packed, ops.Packed):
                 return None
             x = source_of(case, packed)
-        steps[position] = Step(replace(op, has_mask=False), (x, *states))  # type: ignore[call-arg]
+        steps[position] = Step(replace(op, has_mask=False), (x, *states))
         if hidden and isinstance(op, ops.Recurrence) and op.zero_masked:
             out = _with_zeros(case, position, mask, steps) or out
     if hidden and len(steps) == len(positions):

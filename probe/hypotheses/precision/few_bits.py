@@ -36,33 +36,32 @@ _FEWEST = 8
 _EACH = 8
 """How many weights are tried one by one."""
 
-Scale = Callable[[np.ndarray], np.ndarray]
+_SCOPES: dict[str, Callable[[int], tuple[int, ...]]] = {
+    "one scale for all": lambda rank: tuple(range(rank)),
+    "a scale for each row along the last axis": lambda rank: (rank - 1,),
+    "a scale for each slice along the first axis": lambda rank: tuple(range(1, rank)),
+    "a scale for each slice along the last axis": lambda rank: tuple(range(rank - 1)),
+}
+"""Over which axes of a tensor a scale is one number, in words."""
+_LEAST_RANK = {"one scale for all": 0, "a scale for each slice along the first axis": 3}
+"""From which rank on such a scale is another than those before it, where not from 2."""
 
 
-def _quantised(x: np.ndarray, scale: Scale, levels: float, mode: str) -> np.ndarray:
-    """What is left of numbers that are kept as whole numbers of steps, ``levels`` of them at
-    most."""
+def _quantised(
+    x: np.ndarray, scope: str, levels: float, mode: str = _ROUNDED, beside: float = 0.0
+) -> np.ndarray:
+    """What is left of numbers that are kept as whole numbers of steps, of which the largest
+    magnitude of a scope has ``levels``; the quotients are rounded as their type does."""
+    axes = _SCOPES[scope](x.ndim) if x.ndim > 1 else None
+    lowest = -levels - (ALL_MODES[mode] is np.floor)
     with np.errstate(all="ignore"):
-        step = np.asarray(scale(x), np.float64)
-        codes = ALL_MODES[mode](x / step).clip(-levels, levels)
+        step = np.abs(x).max(axis=axes, keepdims=True) / np.asarray(levels, x.dtype)
+        codes = ALL_MODES[mode]((x / step).astype(np.float64) * (1 + beside)).clip(lowest, levels)
         return np.asarray(np.where(step > 0, codes * step, x))
 
 
-def _share_of_largest(x: np.ndarray, axes: tuple[int, ...] | None, levels: float) -> np.ndarray:
-    return np.asarray(np.abs(x).max(axis=axes, keepdims=True) / levels)
-
-
-def _scopes(rank: int, first: bool = True) -> dict[str, tuple[int, ...] | None]:
-    """Over which axes a scale is one number, in words: of all, of each row along the last axis, of
-    each slice along the first, or along the last."""
-    found: dict[str, tuple[int, ...] | None] = {"one scale for all": None}
-    if rank > 1:
-        found["a scale for each row along the last axis"] = (rank - 1,)
-    if rank > 2 and first:
-        found["a scale for each slice along the first axis"] = tuple(range(1, rank))
-    if rank > 1 and first:
-        found["a scale for each slice along the last axis"] = tuple(range(rank - 1))
-    return found
+def _scopes(rank: int) -> list[str]:
+    return [words for words in _SCOPES if rank >= _LEAST_RANK.get(words, 2)]
 
 
 # Weights that a layer quantises.
@@ -117,9 +116,9 @@ def _other_steps(weights: Mapping[str, Weight]) -> Iterator[tuple[str, Any]]:
     bits = dict.fromkeys(weight.grid.bits for weight in weights.values() if weight.grid is not None)
     rank = max((weight.effective.ndim for weight in weights.values()), default=0)
     levels = dict.fromkeys(n for b in bits for n in _numbers_of_levels(b))
-    for count, (words, axes) in product(levels, _scopes(rank).items()):
-        claim = f"quantised with {words}, the largest magnitude over {count:g}"
-        yield claim, partial(_by_largest, axes=axes, levels=count)
+    for count, scope in product(levels, _scopes(rank)):
+        claim = f"quantised with {scope}, the largest magnitude over {count:g}"
+        yield claim, partial(_by_largest, scope=scope, levels=count)
 
 
 def _numbers_of_levels(bits: int) -> Iterator[float]:
@@ -128,11 +127,8 @@ def _numbers_of_levels(bits: int) -> Iterator[float]:
         yield from (half - 1, half, half - 0.5)
 
 
-def _by_largest(weight: Weight, axes: tuple[int, ...] | None, levels: float) -> np.ndarray:
-    x = np.asarray(weight.stored, np.float64)
-    if axes is not None and max(axes) >= x.ndim:
-        axes = None
-    return _quantised(x, partial(_share_of_largest, axes=axes, levels=levels), levels, _ROUNDED)
+def _by_largest(weight: Weight, scope: str, levels: float) -> np.ndarray:
+    return _quantised(np.asarray(weight.stored), scope, levels)
 
 
 def _edit(
@@ -156,16 +152,30 @@ def _edit(
 @more("reduced-precision")
 def weights_in_few_bits(case: Case) -> Iterator[Edit]:
     """Weights kept as integers of 8 or 4 bits with a scale: the tables that are looked up, the
-    kernels of sums, all of these, or one of them."""
+    kernels of sums, those of a kind, all of these, or one of them; several also cut off."""
     floats = {name: weight for name, weight in case.weights.items() if _is_large(weight)}
+    rank = max((weight.effective.ndim for weight in floats.values()), default=0)
     groups = _groups_of_weights(case, floats)
-    for levels, (words, axes) in product(_LEVELS, _scopes(2).items()):
-        claim = f"kept as integers from {-levels} to {levels} with {words}"
+    for levels, scope, (mode, beside) in product(_LEVELS, _scopes(rank), _MODES):
+        claim = f"kept as integers from {-levels} to {levels} with {scope}"
+        claim += "" if mode == _ROUNDED else f", rounded {mode}"
         for names in groups:
-            function = partial(_of_effective, axes=axes, levels=levels)
-            arrays = {name: function(floats[name]) for name in names}
-            what = f"{listed(names)} {claim}"
-            yield case.edit(what, case.with_weights(arrays), do="keep floating point")
+            if mode == _ROUNDED or (len(names) > 1 and levels in _SYMMETRIC):
+                arrays = {
+                    name: _quantised(floats[name].effective, scope, levels, mode, beside)
+                    for name in names
+                }
+                what = f"{listed(names)} {claim}"
+                yield case.edit(what, case.with_weights(arrays), do="keep floating point")
+
+
+_SYMMETRIC = (127, 7)
+_MODES = (
+    (_ROUNDED, 0.0),
+    *product(("down (floor)", "towards zero"), (0.0, 2.0**-22, -(2.0**-22))),
+)
+"""How numbers become whole, and by which share of itself the largest may lie beside a whole number
+in float32."""
 
 
 def _is_large(weight: Weight) -> bool:
@@ -177,10 +187,12 @@ def _groups_of_weights(case: Case, weights: Mapping[str, Weight]) -> list[list[s
     """Which weights are kept in few bits together."""
     tables = {op.table.name for _, op in case.having(ops.Embedding)}
     tables |= _gathered(case)
-    looked_up = [name for name in weights if name in tables]
-    others = [name for name in weights if name not in tables]
-    groups = [looked_up, others, list(weights)]
-    groups += [[name] for name in list(weights)[:_EACH]]
+    kinds: dict[object, list[str]] = {"all": list(weights)}
+    for name, weight in weights.items():
+        kinds.setdefault(("looked up", name in tables), []).append(name)
+        kinds.setdefault(("kernel", weight.effective.shape[2:]), []).append(name)
+        kinds.setdefault(("computed", bool(weight.steps)), []).append(name)
+    groups = [*kinds.values(), *([name] for name in list(weights)[:_EACH])]
     return [list(names) for names in dict.fromkeys(map(tuple, groups)) if names]
 
 
@@ -189,15 +201,6 @@ def _gathered(case: Case) -> set[str]:
     rows = (case.steps[at].sources(at)[0].step for at, _ in case.having(ops.Gather))
     givers = (case.steps[at].op for at in rows if at >= 0)
     return {op.weight.name for op in givers if isinstance(op, ops.Parameter)}
-
-
-def _of_effective(weight: Weight, axes: tuple[int, ...] | None, levels: float) -> np.ndarray:
-    x = np.asarray(weight.effective, np.float64)
-    if axes == (1,):
-        axes = (x.ndim - 1,)
-    if axes == (0,):
-        axes = tuple(range(x.ndim - 1))
-    return _quantised(x, partial(_share_of_largest, axes=axes, levels=levels), levels, _ROUNDED)
 
 
 @more("reduced-precision")
@@ -217,10 +220,9 @@ def _in_few_bits(case: Case) -> Iterator[Change]:
 def _kept(case: Case, refs: list[Ref]) -> Iterator[Change]:
     """Tensors that are kept in few bits."""
     rank = np.ndim(refs[0].of(case.inputs, case.values))
-    for levels, (words, axes) in product(_LEVELS, _scopes(rank, False).items()):
-        claim = f"kept as integers from {-levels} to {levels} with {words}"
-        scale = partial(_share_of_largest, axes=axes, levels=levels)
-        function = partial(_quantised, scale=scale, levels=levels, mode=_ROUNDED)
+    for levels, scope in product(_LEVELS, _scopes(rank)[:2]):
+        claim = f"kept as integers from {-levels} to {levels} with {scope}"
+        function = partial(_quantised, scope=scope, levels=levels)
         some = [next(mapped(case, ref, Map(claim, function, False))) for ref in refs]
         change = some[0] if len(some) == 1 else all_of(some, case.steps)
         if change is not None and len(some) > 1:

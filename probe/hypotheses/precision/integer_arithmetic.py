@@ -104,9 +104,9 @@ def _wrapped(case: Case) -> Iterator[Change]:
             what = f"a cast to whole numbers that wraps around instead of a clip to {low:g} .. "
             what += f"{high:g}"
             yield Change(what, step_name(case, position), {position: cut}, key="cast")
-        held, new = ops.Clip(low, None), len(case.steps)
+        clip, new = ops.Clip(low, None), len(case.steps)
         what = f"wrapping around above {high:g} instead of Clip to {low:g} .. {high:g}"
-        both = {new: Step(held, (x,)), position: Step(grid, (Ref(new),))}
+        both = {new: Step(clip, (x,)), position: Step(grid, (Ref(new),))}
         yield Change(what, step_name(case, position), both, key="wraps above", of=position)
     for ref, bits in _overflowing(case):
         way = Map(f"wrapped around in int{bits}", partial(_wrap, bits=bits), False)

@@ -83,10 +83,10 @@ def _of_pair(case: Case, pair: _Pair, words: _Words) -> Iterator[Change]:
         ways = {words.size: _magnitude, f"squares of the {words.size}": _power}
     if words is _HALVES:
         ways = {words.size: _magnitude, "sums of their squares": _power}
-    for other, made in (ways | _OF_BOTH).items():
+    for other, steps_of in (ways | _OF_BOTH).items():
         for which, ref in ((words.first, first), (words.second, second)):
             what = f"the {other} are taken instead of the {which}"
-            steps = made(behind, pair)
+            steps = steps_of(behind, pair)
             yield _taken(case, {ref: Ref(max(steps))}, steps, what, place)
 
 
@@ -112,10 +112,10 @@ _OF_BOTH: dict[str, Callable[[int, _Pair], dict[int, Step]]] = {
 def _of_size(case: Case, position: int, pair: _Pair) -> Iterator[Change]:
     """A part alone in place of a magnitude or its square, the one of these for the other, and their
     sum."""
-    made, behind = Ref(position), len(case.steps)
+    size_ref, behind = Ref(position), len(case.steps)
     squared = isinstance(case.steps[position].op, ops.Add | ops.ReduceSumSquare)
     own = "squares of the magnitudes" if squared else "magnitudes"
-    root = {behind: Step(ops.Sqrt() if squared else ops.Square(), (made,))}
+    root = {behind: Step(ops.Sqrt() if squared else ops.Square(), (size_ref,))}
     if pair in _pairs(case) and _pairs(case)[pair] is _COMPLEX:
         names = ["the real parts", "the imaginary parts"]
     else:
@@ -134,9 +134,9 @@ def _of_size(case: Case, position: int, pair: _Pair) -> Iterator[Change]:
         },
     }
     for words, steps in size.items():
-        if all(shape_of(case, ref) == shape_of(case, made) for ref in pair):
+        if all(shape_of(case, ref) == shape_of(case, size_ref) for ref in pair):
             what = f"{listed([words])} taken instead of the {own}"
-            yield _taken(case, {made: Ref(max(steps))}, steps, what, place_name(case, position))
+            yield _taken(case, {size_ref: Ref(max(steps))}, steps, what, place_name(case, position))
 
 
 def _taken(
@@ -248,8 +248,8 @@ def _done_to_both(case: Case, pair: _Pair) -> Iterator[_Pair]:
 def _same(op: Any, other: Any) -> bool:
     if type(op) is not type(other):
         return False
-    held = [(getattr(op, part.name), getattr(other, part.name)) for part in fields(op)]
-    return all(mine is theirs or np.array_equal(mine, theirs) for mine, theirs in held)
+    attributes = [(getattr(op, part.name), getattr(other, part.name)) for part in fields(op)]
+    return all(mine is theirs or np.array_equal(mine, theirs) for mine, theirs in attributes)
 
 
 def _sizes(case: Case) -> Iterator[tuple[int, _Pair]]:

@@ -140,9 +140,11 @@ def _changes(flow: Flow, number: Number) -> Iterator[Change]:
         if left < least:
             nearest, least = other, left
     if len(found) > 1:
-        told = ", ".join(f"{other:.6g}" for other in found[1:4])
+        others = ", ".join(f"{other:.6g}" for other in found[1:4])
         change = number.change(found[0])
-        yield replace(change, what=f"{change.what} (as well as {told} or others with this effect)")
+        yield replace(
+            change, what=f"{change.what} (as well as {others} or others with this effect)"
+        )
     elif found:
         yield number.change(found[0])
     elif least < _NEARER * _apart(case):
@@ -160,11 +162,11 @@ def _usual(have: float) -> Iterator[float]:
     """Numbers that are usual in code, next to another one or made of it."""
     near = [have + by for by in (1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, 8)]
     times = [have * by for by in (2, 0.5, 4, 0.25, 10, 0.1, 100, 0.01, 1000, 1e-3, -1)]
-    made = [1 - have, have**2]
+    derived = [1 - have, have**2]
     if have > 0:
-        made += [1 / have, math.sqrt(have), 1 / math.sqrt(have)]
+        derived += [1 / have, math.sqrt(have), 1 / math.sqrt(have)]
     usual = [*_WHOLE, *_FRACTIONS, *_OF_FUNCTIONS]
-    for number in dict.fromkeys((*made, *near, *times, *usual)):
+    for number in dict.fromkeys((*derived, *near, *times, *usual)):
         if number != have and np.isfinite(number):
             yield number
 

@@ -89,5 +89,5 @@ def _told(case: Case, first: _Affine, second: _Affine, undone: bool) -> str:
         (_WORDS[_INVERSE[part.kind]], tensor_name(case, part.by))
         for part in ((second, first) if undone else (first, second))
     ]
-    own, made = (" and ".join(f"{word} {name}" for word, name in some) for some in (both, other))
-    return f"{x} is {made}, not {own}"
+    own, inverse = (" and ".join(f"{word} {name}" for word, name in some) for some in (both, other))
+    return f"{x} is {inverse}, not {own}"

@@ -47,8 +47,8 @@ def _statistics(case: Case) -> Iterator[Change]:
         own = np.asarray(place.ref.of(case.inputs, case.values))
         x = np.asarray(place.whole.of(case.inputs, case.values))
         for op in _ops(x.shape, place.axes):
-            made = op.run(x)[0]
-            if made.shape == own.shape and not np.allclose(made, own, rtol=1e-6, atol=0):
+            values = op.run(x)[0]
+            if values.shape == own.shape and not np.allclose(values, own, rtol=1e-6, atol=0):
                 yield from _taken(case, place, op)
 
 
@@ -71,13 +71,13 @@ def _ops(shape: tuple[int, ...], axes: tuple[int, ...]) -> Iterator[Op]:
 
 def _taken(case: Case, place: _Place, op: Op) -> Iterator[Change]:
     """The statistic for all steps that take the tensor, and for each alone."""
-    new, made = Ref(len(case.steps)), Step(op, (place.whole,))
+    new, step = Ref(len(case.steps)), Step(op, (place.whole,))
     what = f"{_words(case, place, op)} is taken instead of {_own_words(case, place)}"
     change = taking(case, place.ref, new, what)
-    yield replace(change, steps={new.step: made, **change.steps})
+    yield replace(change, steps={new.step: step, **change.steps})
     users = users_of(case).get(place.ref, ())
     for user in users if 1 < len(users) <= _MOST else ():
-        steps = {new.step: made, user: taking_instead(case, user, place.ref, new)}
+        steps = {new.step: step, user: taking_instead(case, user, place.ref, new)}
         words = f"{what} where {step_name(case, user)} takes it"
         yield Change(words, "", steps, of=user)
 

@@ -51,13 +51,13 @@ def _other_bits(case: Case) -> Iterator[Change]:
         if len({x.position for x in (*counts, *factors, *steps)}) + bool(halves) < 2:
             continue
         for other in (n for n in range(_MOST) if n != bits):
-            made = dict.fromkeys(counts, float(other))
-            made |= dict.fromkeys(factors, 2.0**other) | dict.fromkeys(steps, 2.0**-other)
+            replaced = dict.fromkeys(counts, float(other))
+            replaced |= dict.fromkeys(factors, 2.0**other) | dict.fromkeys(steps, 2.0**-other)
             words = f"{other} bits are taken as those behind the point, not {bits}"
-            yield with_numbers(case, made, f"{words} ({_told(made)})")
+            yield with_numbers(case, replaced, f"{words} ({_shown(replaced)})")
             if halves:
-                made |= dict.fromkeys(halves, float(1 << other >> 1))
-                yield with_numbers(case, made, f"{words} ({_told(made)})")
+                replaced |= dict.fromkeys(halves, float(1 << other >> 1))
+                yield with_numbers(case, replaced, f"{words} ({_shown(replaced)})")
     yield from _other_widths(case, numbers, shifts)
 
 
@@ -75,16 +75,16 @@ def _other_widths(case: Case, numbers: Sequence[HeldNumber], shifts: set[int]) -
     ends_of = _operands(case, ops.Min, ops.Max)
     for bits in range(3, _MOST + 1):
         ends = _ends(bits)
-        held = [x for x in numbers if x.value in ends and x.position not in shifts]
-        if len(held) < 2 and not any(
-            isinstance(x.entry, str) or x.position in ends_of for x in held
+        members = [x for x in numbers if x.value in ends and x.position not in shifts]
+        if len(members) < 2 and not any(
+            isinstance(x.entry, str) or x.position in ends_of for x in members
         ):
             continue
         for other in range(2, _MOST + 1):
             if other != bits:
-                made = {x: _ends(other)[ends.index(x.value)] for x in held}
-                words = f"numbers have {other} bits, not {bits} ({_told(made)})"
-                yield with_numbers(case, made, words)
+                replaced = {x: _ends(other)[ends.index(x.value)] for x in members}
+                words = f"numbers have {other} bits, not {bits} ({_shown(replaced)})"
+                yield with_numbers(case, replaced, words)
 
 
 def _ends(bits: int) -> list[float]:
@@ -104,16 +104,20 @@ def _other_levels(case: Case) -> Iterator[Change]:
     numbers = [x for x in numbers_of(case) if x.position not in masks]
     of_levels = {2.0**bits for bits in range(2, _MOST + 1)}
     for by, words in ((1.0, "2**bits, not 2**bits - 1"), (-1.0, "2**bits - 1, not 2**bits")):
-        held = [x for x in numbers if x.value + max(by, 0.0) in of_levels]
-        for value in (None, *dict.fromkeys(x.value for x in held)):
-            made = {x: x.value + by for x in held if value in (None, x.value)}
-            if len(made) > 1:
-                yield with_numbers(case, made, f"numbers of levels are {words} ({_told(made)})")
+        members = [x for x in numbers if x.value + max(by, 0.0) in of_levels]
+        for value in (None, *dict.fromkeys(x.value for x in members)):
+            replaced = {x: x.value + by for x in members if value in (None, x.value)}
+            if len(replaced) > 1:
+                yield with_numbers(
+                    case, replaced, f"numbers of levels are {words} ({_shown(replaced)})"
+                )
     few = [x for x in numbers if x.value in (3.0, 7.0, 15.0, 31.0, 63.0, 127.0)]
     if few:  # the lowest bits stay 0, where the highest would be repeated
-        made = {x: 255 * (x.value + 1) / 256 for x in few}
-        what = f"numbers of few bits are shifted up to 8 bits and divided by 255 ({_told(made)})"
-        yield with_numbers(case, made, what)
+        replaced = {x: 255 * (x.value + 1) / 256 for x in few}
+        what = (
+            f"numbers of few bits are shifted up to 8 bits and divided by 255 ({_shown(replaced)})"
+        )
+        yield with_numbers(case, replaced, what)
     yield from _learnt(case, numbers)
 
 
@@ -126,13 +130,13 @@ def _learnt(case: Case, numbers: Iterable[HeldNumber]) -> Iterator[Change]:
         if isinstance(op, ops.Parameter):
             if op.weight.effective.size == 1 or Ref(number.position) in limits:
                 places.setdefault(op.weight.name, []).append(number)
-    for name, held in places.items():
+    for name, members in places.items():
         for other in _USUAL:
-            made = {x: other for x in held if x.value != other}
-            if made:
-                values = ", ".join(dict.fromkeys(f"{x.value:.6g}" for x in held))
+            replaced = {x: other for x in members if x.value != other}
+            if replaced:
+                values = ", ".join(dict.fromkeys(f"{x.value:.6g}" for x in members))
                 what = f"{listed([name])} taken as {other:g} in place of {values}"
-                yield replace(with_numbers(case, made, what), part=("learnt", name))
+                yield replace(with_numbers(case, replaced, what), part=("learnt", name))
 
 
 @more("changed-step")
@@ -152,20 +156,20 @@ def _other_and_derived(case: Case) -> Iterator[Change]:
             if other != value and math.isclose(other, function(value), rel_tol=_SAME)
             for number in places[other]
         ]
-        held = places[value]
-        some = [held, *([number] for number in held)] if len(held) > 1 else [held]
+        members = places[value]
+        some = [members, *([number] for number in members)] if len(members) > 1 else [members]
         for numbers, other in product(some if derived else (), _neighbours(value)):
-            made = dict.fromkeys(numbers, other) | dict.fromkeys(derived, function(other))
-            what = f"{other:.6g} is taken instead of {value:.6g} ({_told(made)})"
-            yield with_numbers(case, made, what)
+            replaced = dict.fromkeys(numbers, other) | dict.fromkeys(derived, function(other))
+            what = f"{other:.6g} is taken instead of {value:.6g} ({_shown(replaced)})"
+            yield with_numbers(case, replaced, what)
 
 
 def _neighbours(value: float) -> list[float]:
     return [x for x in (value + 1, value - 1, 2 * value, value / 2, value**2) if x > 1]
 
 
-def _told(made: dict[HeldNumber, float]) -> str:
+def _shown(replaced: dict[HeldNumber, float]) -> str:
     """Which numbers are others."""
     return ", ".join(
-        dict.fromkeys(f"{other:.6g} for {number.value:.6g}" for number, other in made.items())
+        dict.fromkeys(f"{other:.6g} for {number.value:.6g}" for number, other in replaced.items())
     )

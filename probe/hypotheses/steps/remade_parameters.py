@@ -41,5 +41,5 @@ def _remade(case: Case) -> Iterator[Change]:
 def _is_held(case: Case, position: int) -> bool:
     """Whether a step gives a parameter or a table, which is not too large."""
     array = case.values[position][0]
-    held = isinstance(case.steps[position].op, ops.Parameter | ops.Constant)
-    return held and array.dtype.kind == "f" and 1 < array.size <= _MOST
+    constant = isinstance(case.steps[position].op, ops.Parameter | ops.Constant)
+    return constant and array.dtype.kind == "f" and 1 < array.size <= _MOST

@@ -92,9 +92,9 @@ def _exchanged(case: Case) -> Iterator[Change]:
 def _of_group(case: Case, group: Sequence[int]) -> Iterator[Change]:
     for pair in combinations(group, 2):
         # of branches of other widths the padding differs
-        told = [[o for o in _told(case.steps[at].op) if o[0] != "pads"] for at in pair]
+        options = [[o for o in _told(case.steps[at].op) if o[0] != "pads"] for at in pair]
         for change in _given(case, pair, pair[::-1], "have each other's"):
-            yield replace(change, key=("each other's", str(told)))
+            yield replace(change, key=("each other's", str(options)))
     if len(group) > 2:
         for words, order in (
             (" of the one before it", (group[-1], *group[:-1])),

@@ -39,17 +39,17 @@ def _of_siblings(case: Case) -> Iterator[Change]:
     }
     families = list(_siblings(weights))
     for some in [[family] for family in families] + _of_one_length(families):
-        for told in zip(*(_orders(names) for names, _ in some), strict=True):
+        for orders in zip(*(_orders(names) for names, _ in some), strict=True):
             others = {
                 mine: weights[theirs]
-                for (_, members), (_, order) in zip(some, told, strict=True)
+                for (_, members), (_, order) in zip(some, orders, strict=True)
                 for number, which in enumerate(order)
                 for mine, theirs in zip(members[number], members[which], strict=True)
                 if which != number
             }
             steps = _using(case, others)
             if len(steps) > 1:
-                yield Change(" and ".join(words for words, _ in told), "", steps)
+                yield Change(" and ".join(words for words, _ in orders), "", steps)
 
 
 def _of_one_length(families: Sequence[_Family]) -> list[list[_Family]]:

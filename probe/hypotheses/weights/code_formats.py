@@ -87,8 +87,8 @@ def _other_tables(case: Case, ref: Ref) -> Iterator[Change]:
     scale = np.abs(own).max() or 1.0
     for words, table in others.items():
         alike = table * (scale / np.abs(table).max()) if table.any() else table
-        for made in (table, alike):
-            way = Map(f"of codes that are read {words}", partial(_table, made=made), False)
+        for values in (table, alike):
+            way = Map(f"of codes that are read {words}", partial(_table, values=values), False)
             yield from mapped(case, ref, way)
 
 
@@ -98,8 +98,8 @@ def _turned(table: np.ndarray) -> np.ndarray:
     return np.concatenate([half[:1], half[:0:-1]])
 
 
-def _table(x: np.ndarray, made: np.ndarray) -> np.ndarray:
-    return made.reshape(x.shape)
+def _table(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return values.reshape(x.shape)
 
 
 # Integers.

@@ -15,7 +15,6 @@ from probe.ops.step import Ref
 from probe.trial.case import Case, once, users_of
 from probe.trial.edit import Edit
 from probe.weights_read_back.altered_weights import Proportion, altered, cut, proportions
-from probe.weights_read_back.integer_kernels import in_integers
 from probe.weights_read_back.newton import iterated_weights, weights_of_recurrences
 from probe.weights_read_back.read_back import Solved, solved_weights
 from probe.weights_read_back.relations import is_a_table, relation
@@ -44,7 +43,6 @@ def other_weights(case: Case) -> Iterator[Edit]:
 @more("other-weights")
 def altered_weights(case: Case) -> Iterator[Edit]:
     """What weights may have become, one of them or all, tried where they are not solved for."""
-    yield from in_integers(case)
     yield from altered(case)
 
 
