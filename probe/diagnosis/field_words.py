@@ -4,7 +4,7 @@ A claim says which step is done otherwise; the field's word for it comes first, 
 around it tell.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -33,12 +33,13 @@ _UNNAMED = {
 """Causes that say what was done and not to what."""
 
 
-def field_word(case: Case, edit: Edit, slug: str) -> tuple[str, str]:
+def field_word(case: Case, edit: Edit, slug: str, before: Sequence[Edit] = ()) -> tuple[str, str]:
     """The field's word for what an edit does otherwise, and what to do about it where it is left
-    out; "" where the steps around it do not tell."""
+    out; "" where the steps around it do not tell. The edits ``before`` are made in it, too."""
     if (edit.main or slug) not in _UNNAMED:
         return "", ""
-    roles = _roles(case, _places(case, edit))
+    done = {at for earlier in before for at in _places(case, earlier)}
+    roles = _roles(case, [at for at in _places(case, edit) if at not in done])
     if len(roles) != 1:
         return "", ""
     ((word, do),) = roles.items()

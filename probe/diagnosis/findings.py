@@ -25,6 +25,7 @@ from probe.diagnosis.what_to_do import WHAT_TO_DO
 from probe.hypotheses.edits.step_words import call_name
 from probe.report import Finding
 from probe.trial.case import Case
+from probe.trial.edit import Edit
 from probe.trial.fit import sample
 
 __all__ = [
@@ -175,11 +176,12 @@ def _in_most_values(
 
 def finding_of(case: Case, scored: Scored, party: str, tie: bool, others: Sequence[str]) -> Finding:
     parts = (*scored.also, scored)
-    told = [_in_words(case, part) for part in parts]
-    claim = "; and ".join(claim for claim, _ in told) + _where(case, scored)
+    edits = [part.edit for part in parts]
+    sentences = [_in_words(case, part, edits[:at]) for at, part in enumerate(parts)]
+    claim = "; and ".join(claim for claim, _ in sentences) + _where(case, scored)
     if others := [other for other in dict.fromkeys(others) if _says_more(other, claim)]:
         claim += f"; another variant of it gives the same values: {others[0]}"
-    do = "; ".join(dict.fromkeys(filter(None, (do for _, do in told))))
+    do = "; ".join(dict.fromkeys(filter(None, (do for _, do in sentences))))
     explained = 1.0 if scored.exact else max(0.0, 1 - scored.share)
     first, *also = slugs_of(scored)
     return Finding(
@@ -193,7 +195,7 @@ def finding_of(case: Case, scored: Scored, party: str, tie: bool, others: Sequen
         party,
         scored.edit.recovered,
         lines_of(case, scored.edit),
-        code_of(case, [part.edit for part in parts]),
+        code_of(case, edits),
     )
 
 
@@ -204,10 +206,11 @@ def _says_more(other: str, claim: str) -> bool:
     return other.partition(";")[0].partition(" in ")[0] not in claim
 
 
-def _in_words(case: Case, part: Scored) -> tuple[str, str]:
-    """The claim of one mistake with the field's word for what it is about, and what to do."""
+def _in_words(case: Case, part: Scored, before: Sequence[Edit]) -> tuple[str, str]:
+    """The claim of one mistake with the field's word for what it is about, and what to do; those
+    ``before`` are told by themselves."""
     slug = part.edit.main or part.hypothesis.slug
-    word, do = field_word(case, part.edit, slug)
+    word, do = field_word(case, part.edit, slug, before)
     claim = part.edit.claim
     if word and word not in claim:
         claim = f"{word}: {claim}"

@@ -105,7 +105,7 @@ class Branches(nn.Module):
 @pytest.mark.parametrize(
     ("wrong", "slug", "words"),
     [
-        ({"dilations": (3, 1)}, "changed-step", "each other's pads and dilations and width5"),
+        ({"dilations": (3, 1)}, "changed-step", "each other's pads and dilations; width5"),
         ({"pool": 2, "stride": 1}, "ignored-stride", "the layer's are the other way round"),
         ({"dilations": (1, 6)}, "ignored-dilation", "dilation (6,) instead of (3,)"),
         ({"shift": 1}, "missing-padding", "1 element later"),

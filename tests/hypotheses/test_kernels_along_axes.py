@@ -36,4 +36,4 @@ def test_all_kernels_lie_along_the_other_axis(layout):
     wrong = recompute(convolutions(layout, turned=True), (x,))[-1][0]
     claims = claims_that_give(wrong, kernels_along_the_other_axis, convolutions(layout), x)
     assert len(claims) == 1, claims
-    assert "lies along the other axis, as 5 x 1 and not 1 x 5 and" in claims[0]
+    assert "lies along the other axis, as 5 x 1 and not 1 x 5;" in claims[0]

@@ -136,7 +136,7 @@ CASES = {
     ),
     "places without the end": (
         (Centre, (draw(3, 5, 7),), {"more": 1}),
-        ("other-table", "(without the last end) and"),
+        ("other-table", "(without the last end);"),
     ),
     "the first of a list": (
         (Stages, (draw(3, 6),), {"first": True}),

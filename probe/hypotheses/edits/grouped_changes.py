@@ -67,9 +67,9 @@ def all_of(some: Sequence[Change], steps: Steps) -> Change | None:
     if some[0].where:
         what = some[0].what
     else:
-        told = list(dict.fromkeys(x.what for x in some))
-        more = f", and {len(told) - 2} more alike" if len(told) > 2 else ""
-        what = " and ".join(told[:2]) + more
+        claims = list(dict.fromkeys(x.what for x in some))
+        more = f"; and {len(claims) - 2} more alike" if len(claims) > 2 else ""
+        what = "; ".join(claims[:2]) + more
     return replace(
         some[0],
         what=what,

@@ -403,10 +403,20 @@ def _applied(case: Case, position: int, word: str, names: Sequence[str]) -> str:
     fixed = [ref for ref in sources if ref.step in of_parameters(case)]
     known = fixed or [ref for ref in sources if ref.step < 0]
     if len(known) == 1 and len(sources) == 2:
-        by = "by" if word == "quotient" and known[0] == sources[1] else "with"
-        return _shortened(f"the {word} {by} {_operand(case, known[0], names)}", f"the {word}")
+        behind, operand = known[0] == sources[1], _operand(case, known[0], names)
+        way = _WITH_ONE.get((word, behind), "with {}").format(operand)
+        return _shortened(f"the {word} {way}", f"the {word}")
     operands = " and ".join(_operand(case, ref, names) for ref in sources)
     return _shortened(f"the {word} of {operands}", f"the {word}")
+
+
+_WITH_ONE = {
+    ("difference", True): "... - {}",
+    ("difference", False): "{} - ...",
+    ("quotient", True): "by {}",
+    ("quotient", False): "{} / ...",
+}
+"""How an operation is told of which the second operand has a name, or the first."""
 
 
 def _operand(case: Case, ref: Ref, names: Sequence[str]) -> str:

@@ -29,10 +29,12 @@ _TAKEN_APART = (ops.BitwiseAnd, ops.BitShift, ops.Mod)
 
 @hypothesis("code-format")
 def code_format(case: Case) -> Iterator[Changes]:
-    """Codes of few bits are read as numbers of another format than they are stored in.
+    """The codes of quantised numbers, such as weights of 4 bits, are decoded as another number
+    format than they are stored in.
 
-    Such as 4 bits taken as 0 to 15 for -8 to 7, two's complement for a sign bit, or integers for
-    floats of 4 bits: each code stands for another number, the same one wherever it occurs.
+    Such as 0 to 15 in place of -8 to 7, two's complement in place of a sign bit and a magnitude,
+    or integers in place of floats of 4 bits. A code that stands for another number then does so
+    wherever it occurs.
     """
     yield Changes(_read_otherwise, "code-format", PARTS)
 
