@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe import ops
+from probe.diagnosis.sensitive_elements import sensitive
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.step_words import call_of, tensor_name
 from probe.ops.base import Op
@@ -98,7 +99,8 @@ def _asked(case: Case, call: str) -> str:
 
 
 def _right(case: Case, allowed: np.ndarray) -> set[int]:
-    """The steps of which every element influences one of the output that agrees."""
+    """The steps of which every element, were it a little off, would change one of the output that
+    agrees."""
     with np.errstate(invalid="ignore"):
         agrees = np.abs(case.observed - case.healthy) <= np.broadcast_to(
             allowed, case.observed.shape
@@ -118,18 +120,10 @@ def _right(case: Case, allowed: np.ndarray) -> set[int]:
         sources = case.steps[position].sources(position)
         given = [ref.of(case.inputs, case.values) for ref in sources]
         op = case.steps[position].op
-        reached = (mask,) if isinstance(op, Outputs) else _influence(op, mask, given)
+        reached = (mask,) if isinstance(op, Outputs) else sensitive(op, mask, given)
         for ref, part in zip(sources, reached, strict=False):
             wanted[ref] = part | wanted.get(ref, False)
     return found
-
-
-def _influence(op: Op, mask: np.ndarray, given: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Which elements of its inputs can influence the masked ones of an op; none where that is not
-    known."""
-    if type(op).influence is Op.influence:
-        return tuple(np.zeros(x.shape, bool) for x in given)
-    return op.influence(mask, given)
 
 
 def _undone(case: Case, allowed: np.ndarray) -> Iterator[tuple[int, bool, str]]:

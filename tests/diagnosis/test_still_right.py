@@ -49,6 +49,41 @@ class Weights(nn.Module):
         return (weights * 2).transpose(1, 2)
 
 
+class Clipped(nn.Module):
+    """A residual part whose sum is clipped at 0: zeros agree whatever stands before them."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(6, 12), nn.Linear(12, 6)
+        self.wrong = ""
+
+    def forward(self, x):
+        h = torch.sigmoid(self.up(x))
+        if self.wrong == "late tokens":
+            h = torch.cat([h[:, :3], torch.sin(9 * h[:, 3:])], 1)
+        return torch.relu(x + self.down(h) - 1.5)
+
+
+class Causal(nn.Module):
+    """Tokens that see none behind them: the first ones agree whatever those are."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.q, self.k = nn.LayerNorm(6), nn.Linear(6, 6), nn.Linear(6, 6)
+        self.v, self.out = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.wrong = ""
+
+    def forward(self, x):
+        h = self.norm(x)
+        v = self.v(h)
+        if self.wrong == "late tokens":
+            v = torch.cat([v[:, :3], torch.sin(9 * v[:, 3:]) + v[:, 3:] ** 2], 1)
+        scores = self.q(h) @ self.k(h).transpose(-1, -2)
+        later = torch.ones(5, 5, dtype=torch.bool).triu(1)
+        weights = torch.softmax(scores.masked_fill(later, float("-inf")), -1)
+        return self.out(weights @ v)
+
+
 def of(made, wrong, monkeypatch):
     torch.manual_seed(1)
     block, x = made().eval(), torch.randn(2, 5, 6)
@@ -68,6 +103,14 @@ def test_elements_that_agree_tell_what_is_right(monkeypatch):
     assert report.ask in ("/softmax", "/matmul:1", "/add", "up"), report.ask
     assert f"compare your output of {report.ask} too: --layer {report.ask} --expect" in told
     assert json.loads(report.to_json())["ask"] == report.ask
+
+
+@pytest.mark.parametrize("made", [Clipped, Causal])
+def test_elements_behind_zeros_tell_nothing(made, monkeypatch):
+    report = of(made, "late tokens", monkeypatch)
+    assert not report.findings, report
+    assert "depend on all" not in "; ".join(report.diagnosis), report.diagnosis
+    assert report.ask
 
 
 @pytest.mark.parametrize(

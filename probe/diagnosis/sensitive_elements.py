@@ -1,0 +1,67 @@
+"""Which elements of an op's inputs its output tells of: those that, were they a little off, would
+change it.
+
+An element behind a zero does not: a ReLU that clips it, a mask, a weight of attention that is 0.
+"""
+
+import numpy as np
+
+from probe import ops
+from probe.ops.base import Arrays, Op
+from probe.ops.elementwise.n_ary import narrowed
+
+__all__ = ["sensitive"]
+
+_SMALL = 2.0**-20
+"""How far an input is moved, by its largest magnitude."""
+
+
+def sensitive(op: Op, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
+    """Which elements of each input change one of the masked ones of the first output when they
+    change a little; none where it is not known which can influence it at all."""
+    if type(op).influence is Op.influence:
+        return tuple(np.zeros(x.shape, bool) for x in inputs)
+    output = op.run(*inputs)[0]
+    found = []
+    for k in range(len(inputs)):
+        moving = mask & _moved(op, inputs, k, output)
+        reached = op.influence(moving, inputs)[k]
+        if isinstance(op, ops.Product | ops.Einsum):
+            reached = reached & _multiplied(op, moving, inputs, k)
+        found.append(reached & (output != 0) if isinstance(op, ops.Softmax) else reached)
+    return tuple(found)
+
+
+def _moved(op: Op, inputs: Arrays, k: int, output: np.ndarray) -> np.ndarray:
+    """Which elements of the output change when all of one input do, each by another amount; all
+    where none does, as behind whole numbers and an op that rounds."""
+    x = inputs[k]
+    finite = np.abs(x[np.isfinite(x)])
+    if x.dtype.kind != "f" or not finite.any():
+        return np.ones(output.shape, bool)
+    changed = np.zeros(output.shape, bool)
+    amounts = _SMALL * finite.max() * np.random.default_rng(0).uniform(0.5, 1, x.shape)
+    for moved in (x + amounts, x - amounts):
+        with np.errstate(all="ignore"):
+            changed |= op.run(*inputs[:k], moved, *inputs[k + 1 :])[0] != output
+    return changed if changed.any() else ~changed
+
+
+def _multiplied(
+    op: ops.Product | ops.Einsum, mask: np.ndarray, inputs: Arrays, k: int
+) -> np.ndarray:
+    """Which elements of one input go into masked sums with factors that are not 0."""
+    *given, out = op.labels(inputs)
+    x, labels = inputs[k], given[k]
+    if len({*labels}) < len(labels):  # a diagonal
+        return np.ones(x.shape, bool)
+    letters = [letter for part in given for letter in part]
+    parts = [(mask, out), (np.ones(x.shape), labels)]
+    parts += [(inputs[at] != 0, part) for at, part in enumerate(given) if at != k]
+    operands = [
+        operand
+        for array, part in parts
+        for operand in (array.astype(float), [letters.index(letter) for letter in part])
+    ]
+    counts = np.einsum(*operands, [letters.index(letter) for letter in labels], optimize=True)
+    return narrowed(counts > 0.5, x.shape)
