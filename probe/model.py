@@ -144,6 +144,9 @@ class Capture:
     """The line of the file of the calling module's class that makes the call, where it is known."""
     code: str = ""
     """That line with its file and its text: ``block.py:12: x = x + self.gamma * y``."""
+    expression: str = ""
+    """What of that line the call is: ``self.gamma * y``; "" where Python does not say, as none
+    before 3.11."""
     function: str = ""
     """Of the call of a function what the framework calls it, such as "roll" or "Tensor.view"."""
     by_onnxruntime: bool = False

@@ -373,7 +373,7 @@ class _Composition(Builder):
         for step in self.steps[len(self._sites) :]:
             kind = step.op.to if isinstance(step.op, Stored) else capture.dtype
             shown, function = self._shown(capture), capture.function
-            self._sites.append(Site(shown, kind, at, function, capture.code))
+            self._sites.append(Site(shown, kind, at, function, capture.code, capture.expression))
 
     def _floats(self, ref: Ref) -> Ref:
         """Whole numbers as the floats that a layer of floats takes them for."""

@@ -23,6 +23,8 @@ class Site(NamedTuple):
     """Of a call of a function what the framework calls it; "" of a layer's."""
     code: str = ""
     """The line of the model's own source that makes the call, with its place."""
+    expression: str = ""
+    """What of that line the call is."""
 
 
 class Taken(NamedTuple):

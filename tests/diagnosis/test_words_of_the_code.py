@@ -2,6 +2,7 @@
 arguments, the framework's functions, the line of the forward and the field's word for it."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -138,6 +139,11 @@ class Feed(nn.Module):
         return self.gates[1](self.outer(self.gates[0](3 * self.act(a)) * torch.tanh(b)))
 
 
+PRODUCT = "of gates.0 and torch.tanh"
+if sys.version_info >= (3, 11):  # the first to say which part of a line runs
+    PRODUCT = "`self.gates[0](3 * self.act(a)) * torch.tanh(b)`"
+
+
 @pytest.mark.parametrize(
     ("mistake", "claim"),
     [
@@ -147,7 +153,7 @@ class Feed(nn.Module):
             "GELU of output 0 of chunk in line _ of test_words_of_the_code.py instead of the "
             "output of act",
         ),
-        ("sum", "addition instead of multiplication in the product of gates.0 and torch.tanh"),
+        ("sum", f"addition instead of multiplication in the product {PRODUCT}"),
     ],
 )
 def test_modules_calls_and_operations_by_their_names(mistake, claim):
@@ -383,3 +389,44 @@ def test_an_input_without_a_name_is_called_zeros_where_it_is():
     case = Case(steps, inputs, recompute(steps, inputs), x)
     names = [tensor_name(case, Ref(-1, index)) for index in range(4)]
     assert names == ["input 0", "zeros (input 1)", "ones (input 2)", "input 3"]
+
+
+class Gated(nn.Module):
+    """Arithmetic of what has no name, some of it on one line, and over two."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = nn.Linear(5, 12)
+
+    def forward(self, x):
+        a, b = self.up(x).chunk(2, -1)
+        α = torch.sigmoid(a)
+        # fmt: off
+        both = α * torch.tanh(b) + (1 - α) * (b.abs()
+                                              + 3)
+        # fmt: on
+        return both.flip(-1) * α[..., 1:2]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="says only which line runs")
+@pytest.mark.parametrize(
+    ("wrong", "claim"),
+    [
+        (
+            lambda keep, b: (keep * b.tanh() - (1 - keep) * (b.abs() + 3)).flip(-1) * keep[:, 1:2],
+            "in the sum `α * torch.tanh(b) + (1 - α) * (b.abs() + 3)`",
+        ),
+        (
+            lambda keep, b: (keep * b.tanh() + (1 - keep) * (b.abs() + 3)).flip(-1),
+            "the part `α[..., 1:2]` is not multiplied with the output of flip",
+        ),
+    ],
+)
+def test_arithmetic_without_names_is_quoted(wrong, claim):
+    torch.manual_seed(2)
+    model, x = Gated().eval(), torch.randn(7, 5)
+    with torch.no_grad():
+        first, b = model.up(x).chunk(2, -1)
+        values = wrong(torch.sigmoid(first), b).numpy()
+    finding = probe.check(model, "", x.numpy(), expected=values).findings[0]
+    assert claim in finding.claim and finding.left <= 1, finding

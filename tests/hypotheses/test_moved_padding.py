@@ -59,8 +59,8 @@ class Normed(torch.nn.Module):
 @pytest.mark.parametrize(
     ("kind", "before", "claim"),
     [
-        (Offset, True, "padded with zeros after the sum with 7, not before"),
-        (Offset, False, "padded with zeros before the sum with 7, not after it"),
+        (Offset, True, "padded with zeros after the sum"),
+        (Offset, False, "padded with zeros before the sum"),
         (Codes, True, "padded with zeros after table (embedding), not before"),
         (Codes, False, "padded with zeros before table"),
         (Normed, True, "norm is applied before F.pad, not after it"),

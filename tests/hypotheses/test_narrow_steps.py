@@ -1,5 +1,7 @@
 """Steps that compute in 16 bits, and roundings that float32 decides by its last digit."""
 
+import sys
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -65,7 +67,8 @@ def test_scores_in_half_precision():
     with torch.no_grad():
         shares = F.softmax(torch.tensor(scores) + model.bias, -1).numpy()
     report = probe.check(model, "", [q, k, v], expected=shares @ v)
-    named(report, "reduced-precision", "the product with 0.5 is stored as float16")
+    product = "`q @ k.transpose(1, 2) * 0.5`" if sys.version_info >= (3, 11) else "with 0.5"
+    named(report, "reduced-precision", f"the product {product} is stored as float16")
 
 
 class Activations(torch.nn.Module):
@@ -90,4 +93,5 @@ def test_the_largest_of_each_token_is_truncated_as_float32_has_it(rounded, mode)
     step = np.float32(127) / np.abs(x).max(-1, keepdims=True)
     values = (rounded(x * step) / step) @ weight.T + bias
     report = probe.check(model, "", x, expected=values)
-    named(report, "rounding-mode", f"the product with the input is rounded {mode}")
+    product = "`x * step`" if sys.version_info >= (3, 11) else "with the input"
+    named(report, "rounding-mode", f"the product {product} is rounded {mode}")

@@ -169,7 +169,7 @@ CASES = {
     "last first": (Branches, "swapped-inputs", "is part 0 of torch.cat, not 4"),
     "three layers": (Levels, "missing-step", "tower.3"),
     "from last": (Stages, "other-tensor", "into.3 use each other's parameters in the reverse"),
-    "of input": (Stages, "other-tensor", "takes the input in place of the difference"),
+    "of input": (Stages, "other-tensor", "into.3 takes the input in place of the"),
     "last twice": (Levels, "moved-step", "applied twice"),
     "constant": (Stages, "changed-step", "0.3 is taken instead of 0.45 and 0.7 instead of 0.55"),
     "one less": (Stages, "missing-step", "into.1, the second torch.tanh in line"),

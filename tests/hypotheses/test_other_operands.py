@@ -84,7 +84,7 @@ CASES = {
     "weight of the place": (Weighed, (2, 4, 5), "other-tensor", "as (2, 1, 5) in place of weight"),
     "activated skip": (Residual, (3, 8), "extra-step", "where the sum with the input takes it"),
     "levels exchanged": (Levels, (2, 2, 9), "swapped-inputs", "are exchanged in torch.cat"),
-    "masked first": (Capped, (2, 6, 8), "moved-step", "is applied to the matrix product of"),
+    "masked first": (Capped, (2, 6, 8), "moved-step", "is applied to the matrix product"),
 }
 
 

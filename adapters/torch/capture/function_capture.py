@@ -167,6 +167,7 @@ class FunctionCaptures:
             alias=name.alias,
             line=name.line.number,
             code=name.line.code,
+            expression=name.line.expression,
             function=call.shown,
             alone=exported,
             again=again,
@@ -179,8 +180,10 @@ class FunctionCaptures:
         """Notes a call that has ended and took nothing that follows from the model's input."""
         if results and not writes_to_argument(call.function, call.name, call.args, call.kwargs):
             describe = partial(self._constant, call, results, frame)
-            name = f"{frame.place}/constant/{named(call.name)}"
-            site = Site(name, _dtype(results, call.tensors), -1, call.shown, frame.line().code)
+            name, line = f"{frame.place}/constant/{named(call.name)}", frame.line()
+            site = Site(
+                name, _dtype(results, call.tensors), -1, call.shown, line.code, line.expression
+            )
             self.constants.note(call.tensors, results, describe, site)
 
     def _constant(

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +26,8 @@ class SourceLine(NamedTuple):
     """None: which one is not known."""
     code: str
     """With its place: ``block.py:12: x = x + self.gamma * y``."""
+    expression: str = ""
+    """What of it is run: ``self.gamma * y``."""
 
 
 NOWHERE = SourceLine(None, "")
@@ -91,4 +94,25 @@ def _line_in(path: str) -> SourceLine:
         return NOWHERE
     number = frame.f_lineno
     text = linecache.getline(path, number).strip()
-    return SourceLine(number, f"{Path(path).name}:{number}: {text}" if text else "")
+    if not text:
+        return SourceLine(number, "")
+    expression = _expression_of(frame.f_code, frame.f_lasti)
+    return SourceLine(number, f"{Path(path).name}:{number}: {text}", expression)
+
+
+@lru_cache(maxsize=4096)
+def _expression_of(code: CodeType, instruction: int) -> str:
+    """The expression which the instruction at that byte is of, in one line; "" before Python 3.11,
+    whose code objects do not say it."""
+    if sys.version_info < (3, 11):
+        return ""
+    places = next(islice(code.co_positions(), instruction // 2, None), (None,) * 4)
+    first, last, start, stop = places
+    if first is None or last is None or start is None or stop is None:
+        return ""
+    lines = [
+        linecache.getline(code.co_filename, number).encode() for number in range(first, last + 1)
+    ]
+    lines[-1] = lines[-1][:stop]
+    lines[0] = lines[0][start:]
+    return " ".join(b"".join(lines).decode(errors="replace").split())

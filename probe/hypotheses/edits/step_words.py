@@ -38,6 +38,8 @@ __all__ = [
 BEFORE_ITS_BIAS = " before its bias is added"
 _LONG = 60
 """Characters of a name in which what it is made of is named, too."""
+_LONG_CODE = 60
+"""Characters of an expression that is quoted."""
 
 
 def call_of(case: Case, position: int) -> str:
@@ -206,7 +208,19 @@ def _step_names(case: Case) -> list[str]:
             _with(name, more(case, position)) if counts[name] > 1 or always else name
             for position, name in enumerate(names)
         ]
-    return _numbered(case, _parts_apart(case, names))
+    return _numbered(case, _parts_apart(case, _with_code(case, names)))
+
+
+def _with_code(case: Case, names: Sequence[str]) -> list[str]:
+    """The names, with their expressions those that several calls have, each with its own."""
+    codes = [_code(case, position) for position in range(len(names))]
+    kinds = defaultdict[str, set[str]](set)
+    for name, code in zip(names, codes, strict=True):
+        kinds[name].add(code)
+    return [
+        f"{name} ({code})" if len(kinds[name]) > 1 and "" not in kinds[name] else name
+        for name, code in zip(names, codes, strict=True)
+    ]
 
 
 def _parts_apart(case: Case, names: Sequence[str]) -> list[str]:
@@ -315,6 +329,8 @@ def _plain(case: Case, position: int, names: Sequence[str]) -> str:
         return f"{word} of {call}" if call and not word.startswith(call) else word
     site = _site(case, call)
     if isinstance(op, Gathered):
+        if site.function.endswith("getitem__") and (code := _code(case, position)):
+            return f"the part {code}"
         return _in_framework(site.function) if site.function else _which_call(op.call)
     if position in of_parameters(case):
         return expression(case, Ref(position))
@@ -372,6 +388,8 @@ def _function(case: Case, position: int, names: Sequence[str]) -> str:
         return _applied(case, position, word, names)
     if "getitem" in function:
         (source, *_) = case.steps[position].sources(position)
+        if not _named(case, source) and (code := _code(case, position)):
+            return f"the part {code}"
         whole = _operand(case, source, names).removeprefix("the part of ")
         return _shortened(f"the part of {whole}", "the part")
     last = _ends(case).get(call_of(case, position), position)
@@ -398,9 +416,14 @@ _SIGNS = {"__eq__": "==", "__ne__": "!=", "__and__": "&", "__or__": "|", "__inve
 
 
 def _applied(case: Case, position: int, word: str, names: Sequence[str]) -> str:
-    """Such as "the product with gamma", or "the sum of x and proj"."""
+    """Such as "the product with gamma", "the sum of x and proj", or, of operands without names,
+    "the quotient `now / then`"."""
     sources = case.steps[position].sources(position)
     fixed = [ref for ref in sources if ref.step in of_parameters(case)]
+    unclear = not all(_named(case, ref) for ref in sources)
+    if unclear and not any(_is_parameter(case, ref) for ref in sources):
+        if code := _code(case, position):
+            return f"the {word} {code}"
     known = fixed or [ref for ref in sources if ref.step < 0]
     if len(known) == 1 and len(sources) == 2:
         behind, operand = known[0] == sources[1], _operand(case, known[0], names)
@@ -417,6 +440,27 @@ _WITH_ONE = {
     ("quotient", False): "{} / ...",
 }
 """How an operation is told of which the second operand has a name, or the first."""
+
+
+def _named(case: Case, ref: Ref) -> bool:
+    """Whether a tensor has a name in the model: an input, a parameter, what a module gives."""
+    return ref.step < 0 or _is_parameter(case, ref) or bool(_of_module(case, ref))
+
+
+def _is_parameter(case: Case, ref: Ref) -> bool:
+    return ref.step in of_parameters(case) and not isinstance(case.steps[ref.step].op, Constant)
+
+
+def _code(case: Case, position: int) -> str:
+    """The expression of the model's source that gives what a step does; "" where it is long or not
+    known, of parameters, and of a step within a call."""
+    call = call_of(case, position)
+    expression = _site(case, call).expression
+    if position in of_parameters(case) or _ends(case).get(call) != position:
+        return ""
+    if not expression or len(expression) > _LONG_CODE or "`" in expression:
+        return ""
+    return f"`{expression}`"
 
 
 def _operand(case: Case, ref: Ref, names: Sequence[str]) -> str:
