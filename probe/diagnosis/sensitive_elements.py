@@ -1,7 +1,8 @@
 """Which elements of an op's inputs its output tells of: those that, were they a little off, would
 change it.
 
-An element behind a zero does not: a ReLU that clips it, a mask, a weight of attention that is 0.
+An element behind a zero is not among them (a ReLU that clips it, a mask, a weight of attention that
+is 0), nor one that is rounded off, or less than the largest.
 """
 
 import numpy as np
@@ -10,12 +11,13 @@ from probe import ops
 from probe.ops.base import Arrays, Op
 from probe.ops.elementwise.n_ary import narrowed
 
-__all__ = ["sensitive"]
+__all__ = ["SMALL", "sensitive", "shift"]
 
-_SMALL = 2.0**-20
+SMALL = 2.0**-20
 """How far an input is moved, by its largest magnitude."""
 
 
+@np.errstate(all="ignore")
 def sensitive(op: Op, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
     """Which elements of each input change one of the masked ones of the first output when they
     change a little; none where it is not known which can influence it at all."""
@@ -28,23 +30,32 @@ def sensitive(op: Op, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...
         reached = op.influence(moving, inputs)[k]
         if isinstance(op, ops.Product | ops.Einsum):
             reached = reached & _multiplied(op, moving, inputs, k)
-        found.append(reached & (output != 0) if isinstance(op, ops.Softmax) else reached)
+        elif isinstance(op, ops.Softmax):
+            reached = reached & (output != 0)
+        elif isinstance(op, ops.ReduceMax | ops.ReduceMin):
+            reached = reached & (inputs[k] == op.kept(output, inputs[k]))
+        found.append(reached)
     return tuple(found)
+
+
+def shift(x: np.ndarray) -> np.ndarray:
+    """A little of its largest magnitude for each element, another amount each; zeros for whole
+    numbers."""
+    finite = np.abs(x[np.isfinite(x)]) if x.dtype.kind == "f" else np.zeros(0)
+    amounts = np.random.default_rng(0).uniform(0.5, 1, x.shape)
+    return np.asarray(SMALL * finite.max(initial=0.0) * amounts, x.dtype)
 
 
 def _moved(op: Op, inputs: Arrays, k: int, output: np.ndarray) -> np.ndarray:
     """Which elements of the output change when all of one input do, each by another amount; all
-    where none does, as behind whole numbers and an op that rounds."""
-    x = inputs[k]
-    finite = np.abs(x[np.isfinite(x)])
-    if x.dtype.kind != "f" or not finite.any():
+    behind whole numbers, which do not."""
+    x, amounts = inputs[k], shift(inputs[k])
+    if not amounts.any():
         return np.ones(output.shape, bool)
     changed = np.zeros(output.shape, bool)
-    amounts = _SMALL * finite.max() * np.random.default_rng(0).uniform(0.5, 1, x.shape)
     for moved in (x + amounts, x - amounts):
-        with np.errstate(all="ignore"):
-            changed |= op.run(*inputs[:k], moved, *inputs[k + 1 :])[0] != output
-    return changed if changed.any() else ~changed
+        changed |= op.run(*inputs[:k], moved, *inputs[k + 1 :])[0] != output
+    return changed
 
 
 def _multiplied(

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe import ops
-from probe.diagnosis.sensitive_elements import sensitive
+from probe.diagnosis.sensitive_elements import SMALL, sensitive, shift
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.edits.listed_names import few
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.edits.step_words import call_of, tensor_name
 from probe.ops.base import Op
@@ -22,6 +24,10 @@ _LARGE = 1 << 22
 """Elements of all values from which on a block is not looked through."""
 _CLIPPED = 0.1
 """The share of zeros from which on values that are not negative come from a ReLU."""
+_TRIES = 8
+"""How many steps are moved to see whether the elements that agree show it."""
+_LITTLE = 2.0**-4
+"""The share of its size by which a tensor that is wrong is off, at least."""
 _ENOUGH = 16
 """Values that must be told of a step for what they have in common to say something."""
 
@@ -45,15 +51,14 @@ def still_right(case: Case, allowed: np.ndarray) -> StillRight:
     if len(calls) < 3 or not case.comparable or size > _LARGE:
         return StillRight()
     words = list[str]()
-    right = _right(case, allowed)
-    if right:
-        last = max(right)
+    first, stop = _right(case, allowed), len(case.steps) - 1
+    if first >= 0:
+        name = tensor_name(case, Ref(first))
         words.append(
-            f"the elements that agree depend on all of {tensor_name(case, Ref(last))}: up to there "
-            "yours are right, as far as they tell"
+            f"the elements that agree depend on all of {name}: up to there yours are right, as far "
+            "as they tell"
         )
     behind = next(_undone(case, allowed), None)
-    first, stop = max(right, default=-1), len(case.steps) - 1
     if behind is not None:
         position, fits, what = behind
         name = tensor_name(case, Ref(position))
@@ -64,10 +69,11 @@ def still_right(case: Case, allowed: np.ndarray) -> StillRight:
                 "is right, and the difference is in it or before it"
             )
         else:
-            first = max(first, position)
+            others = [tensor_name(case, ref) for ref in _operands_behind(case, position)]
+            first = first if others else max(first, position)
             words.append(
                 f"undoing what follows {name} on your values does not give {what}: the difference "
-                "is in what follows"
+                "is in what follows" + (f" or in {' or '.join(few(others))}" if others else "")
             )
     ask = _halving(case, first, stop)
     if ask:
@@ -98,32 +104,69 @@ def _asked(case: Case, call: str) -> str:
     )
 
 
-def _right(case: Case, allowed: np.ndarray) -> set[int]:
-    """The steps of which every element, were it a little off, would change one of the output that
-    agrees."""
+def _right(case: Case, allowed: np.ndarray) -> int:
+    """The last step of which every element, were it a little off, would change one of the output
+    that agrees; -1 where there is none."""
     with np.errstate(invalid="ignore"):
-        agrees = np.abs(case.observed - case.healthy) <= np.broadcast_to(
-            allowed, case.observed.shape
-        )
+        allowed = np.broadcast_to(allowed, case.observed.shape)
+        agrees = np.abs(case.observed - case.healthy) <= allowed
+        agrees &= np.abs(case.healthy) > allowed  # a 0 may be anyone's
     if case.known is not None:
         agrees &= case.known
     if not agrees.any():
-        return set()
+        return -1
     wanted: dict[Ref, np.ndarray] = {Ref(len(case.steps) - 1): agrees}
-    found = set[int]()
+    ends = {call: position for position, call in enumerate(case.calls)}
+    tries = _TRIES
     for position in range(len(case.steps) - 1, -1, -1):
         mask = wanted.pop(Ref(position), None)
         if mask is None or len(case.values[position]) > 1:
             continue
-        if mask.all() and position not in of_parameters(case) and mask.size > 1:
-            found.add(position)
-        sources = case.steps[position].sources(position)
-        given = [ref.of(case.inputs, case.values) for ref in sources]
-        op = case.steps[position].op
+        last = ends.get(call_of(case, position)) == position and position not in of_parameters(case)
+        if last and mask.all() and mask.size > 1:
+            if _shows(case, position, agrees, allowed):
+                return position
+            tries -= 1
+            if not tries:
+                break
+        sources, op = case.steps[position].sources(position), case.steps[position].op
+        given = _taken(case, position)
         reached = (mask,) if isinstance(op, Outputs) else sensitive(op, mask, given)
         for ref, part in zip(sources, reached, strict=False):
             wanted[ref] = part | wanted.get(ref, False)
-    return found
+    return -1
+
+
+@np.errstate(all="ignore")
+def _shows(case: Case, position: int, agrees: np.ndarray, allowed: np.ndarray) -> bool:
+    """Whether one of the elements that agree would differ if what a step takes were wrong: not one
+    that is a sum of shares, which is 1 whatever they are."""
+    outputs = case.steps[position].op.run(*(x + shift(x) for x in _taken(case, position)))
+    known = {**dict(enumerate(case.values[:position])), position: outputs}
+    moved = np.abs(recompute(case.steps, case.inputs, known=known)[-1][0] - case.healthy)
+    return bool((_LITTLE * moved > SMALL * allowed)[agrees].any())
+
+
+def _taken(case: Case, position: int) -> list[np.ndarray]:
+    """What a step takes, floats in float64."""
+    taken = [ref.of(case.inputs, case.values) for ref in case.steps[position].sources(position)]
+    return [x.astype(np.float64) if x.dtype.kind == "f" else x for x in taken]
+
+
+def _operands_behind(case: Case, position: int) -> list[Ref]:
+    """What the steps that follow from one take beside it, parameters and inputs left out."""
+    following, others = {position}, list[Ref]()
+    for at in range(position + 1, len(case.steps)):
+        sources = case.steps[at].sources(at)
+        if following.isdisjoint(ref.step for ref in sources):
+            continue
+        following.add(at)
+        others += [
+            ref
+            for ref in sources
+            if ref.step >= 0 and ref.step not in following | of_parameters(case)
+        ]
+    return list(dict.fromkeys(others))
 
 
 def _undone(case: Case, allowed: np.ndarray) -> Iterator[tuple[int, bool, str]]:

@@ -64,6 +64,34 @@ class Clipped(nn.Module):
         return torch.relu(x + self.down(h) - 1.5)
 
 
+class Cumulative(nn.Module):
+    """Sums of shares, of which the last is 1 whatever the shares are."""
+
+    def __init__(self):
+        super().__init__()
+        self.shares, self.value, self.wrong = nn.Linear(6, 8), nn.Linear(6, 8), ""
+
+    def forward(self, x):
+        scores = self.shares(x)
+        if self.wrong:
+            scores = torch.sin(9 * scores) + scores**2
+        return torch.softmax(scores, -1).cumsum(-1) * torch.tanh(self.value(x))
+
+
+class Gate(nn.Module):
+    """A gate of what may be computed as nobody does."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.value, self.wrong = nn.Linear(6, 8), nn.Linear(6, 8), ""
+
+    def forward(self, x):
+        value = self.value(x)
+        if self.wrong:
+            value = torch.sin(9 * value) + 3 * value**2
+        return torch.sigmoid(self.gate(x)) * value
+
+
 class Causal(nn.Module):
     """Tokens that see none behind them: the first ones agree whatever those are."""
 
@@ -105,8 +133,8 @@ def test_elements_that_agree_tell_what_is_right(monkeypatch):
     assert json.loads(report.to_json())["ask"] == report.ask
 
 
-@pytest.mark.parametrize("made", [Clipped, Causal])
-def test_elements_behind_zeros_tell_nothing(made, monkeypatch):
+@pytest.mark.parametrize("made", [Clipped, Causal, Cumulative])
+def test_elements_that_agree_anyway_tell_nothing(made, monkeypatch):
     report = of(made, "late tokens", monkeypatch)
     assert not report.findings, report
     assert "depend on all" not in "; ".join(report.diagnosis), report.diagnosis
@@ -124,6 +152,13 @@ def test_what_undone_steps_give_tells_on_which_side_it_is(wrong, told, monkeypat
     report = of(Weights, wrong, monkeypatch)
     assert not report.findings, report
     assert told in "; ".join(map(line, report.diagnosis)), report.diagnosis
+
+
+def test_another_operand_may_be_what_differs(monkeypatch):
+    report = of(Gate, "value", monkeypatch)
+    assert not report.findings, report
+    told = "does not give values that a sigmoid gives: the difference is in what follows or in the "
+    assert told + "output of value" in "; ".join(map(line, report.diagnosis)), report.diagnosis
 
 
 def test_a_layer_is_asked_for_an_input_of_its_own_shape(monkeypatch):
