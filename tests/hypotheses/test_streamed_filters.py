@@ -62,3 +62,26 @@ def test_a_filter_that_runs_from_the_end():
     model, x = Causal().eval(), 2 * draw(2, 3, 9)
     finding = named(model, "", x, from_the_end(model, x))
     assert "depth runs from the end of axis 2" in finding.claim
+
+
+class OwnKernel(nn.Module):
+    """A causal convolution with a kernel that a layer computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taps = nn.Linear(3, 24)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv1d(F.pad(x, (3, 0)), self.taps(x.mean((0, 2))).view(2, 3, 4))
+
+
+def test_the_kernel_may_be_computed():
+    torch.manual_seed(5)
+    model, x = OwnKernel().eval(), 2 * draw(3, 3, 9)
+    with torch.no_grad():
+        joined = F.pad(torch.from_numpy(x.transpose(1, 0, 2).reshape(3, 27)), (3, 0))
+        kernel = model.taps(torch.from_numpy(x).mean((0, 2))).view(2, 3, 4)
+        values = F.conv1d(joined[None], kernel)[0].reshape(2, 3, 9).transpose(0, 1).numpy()
+    finding = named(model, "", x, values)
+    assert finding.slug == "carried-state"
+    assert "begins with the last 3 elements of the sample before" in finding.claim

@@ -37,28 +37,26 @@ class _Filter(NamedTuple):
     """How many."""
     pad: int
     """The step that puts them there; -1: the convolution itself does."""
-
-    @property
-    def reach(self) -> int:
-        """How many elements lie between the first and the last that an output is made of."""
-        assert self.op.weight is not None
-        size: int = self.op.weight.value.shape[self.axis]
-        return (size - 1) * int(self.op.dilations[self.axis - 2])
+    reach: int
+    """How many elements lie between the first and the last that an output is made of."""
 
 
 def _filters(case: Case) -> Iterator[_Filter]:
+    op: Any
     for position, op in case.having(ops.Conv):
-        x = case.steps[position].sources(position)[0]
+        x, *kernels = case.steps[position].sources(position)
+        kernel = shape_of(case, kernels[0]) if kernels else op.weight.value.shape
         padded = made_by(case, x, ops.Pad)
         pad: Any = case.steps[x.step].op if padded else None
         if pad is not None and (pad.mode != "constant" or len(pad.pads) != len(op.pads) + 2):
             pad = None
         for axis in range(2, len(op.pads) + 2):
             before, after = op.pads[axis - 2]
+            reach = (kernel[axis] - 1) * int(op.dilations[axis - 2])
             if before > 0:
-                yield _Filter(position, op, axis, before, -1)
+                yield _Filter(position, op, axis, before, -1, reach)
             elif pad is not None and not after and pad.pads[axis][0] > 0:
-                yield _Filter(position, op, axis, pad.pads[axis][0], x.step)
+                yield _Filter(position, op, axis, pad.pads[axis][0], x.step, reach)
 
 
 @more("carried-state")
