@@ -82,7 +82,7 @@ BLOCK = {
     "added for multiplied": (
         {"merged": torch.add},
         "changed-step",
-        "addition instead of multiplication in the product of",
+        "addition instead of multiplication in the product",
     ),
     "halves exchanged": (
         {"hidden": lambda h: torch.cat([h[..., 4:], h[..., :4]], -1)},
