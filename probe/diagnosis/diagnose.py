@@ -132,6 +132,8 @@ def diagnose(
     if not np.isfinite(case.seen).any():
         no_number = ("all of these values are NaN or inf, which no known mistake produces",)
         return Diagnosis((), no_number if case.seen.size else ())
+    if _all_zero(case):
+        return Diagnosis((), (_ZERO,))
     tolerated = rounding
     if allowed is None:
         allowed = rounding.of(case.edit(""), case.values)
@@ -162,6 +164,21 @@ def diagnose(
     settled = any(not freedom(candidate) and not candidate.also for candidate, _ in chosen)
     spent = search.budget.used / _work(search.large, thorough)
     return Diagnosis(findings, words, searching, edits, spent, where.ask, settled)
+
+
+def _all_zero(case: Case) -> bool:
+    """Whether a party gave 0 for everything, of which the layer gives 0 for less than half."""
+    if not case.comparable or case.seen.size < _FEW_ZEROS or case.seen.any():
+        return False
+    return 2 * int(np.count_nonzero(case.pick(case.healthy))) > case.seen.size
+
+
+_FEW_ZEROS = 8
+"""Of how many zeros no mistake is looked for: each that leaves nothing of the input gives them."""
+_ZERO = (
+    "all of these values are 0, which too many mistakes give for one to be named: an output that "
+    "is not written, an input or a weight that is 0, a fixed point without enough fraction bits"
+)
 
 
 def _tight_tolerances(case: Case, rounding: RoundingAllowance, party: str) -> Finding | None:

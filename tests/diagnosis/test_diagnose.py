@@ -168,6 +168,15 @@ def test_a_sum_of_sums_is_looked_at_where_steps_have_no_axes():
     assert report.diagnosis and not [note for note in report.notes if "internal error" in note]
 
 
+def test_zeros_alone_have_no_cause(conv, x):
+    report = asked(conv, x, np.zeros(conv(torch.tensor(x)).shape))
+    assert report.verdict == "diverge" and not report.findings
+    assert report.diagnosis[0].startswith("all of these values are 0, which too many mistakes")
+    dead = torch.relu(conv(torch.tensor(x)) + 4).detach().numpy()
+    dead[1:] = 0
+    assert "all of these values" not in str(asked(conv, x, dead))
+
+
 def test_a_tie_is_named_as_one():
     """Two channels with equal biases and kernels: reversing the output's channels or leaving it is
     the same; padding modes too."""
