@@ -129,11 +129,8 @@ def diagnose(
     small, and threads that wait for each other on a busy machine take twenty times as long.
     """
     case = replace(case, thorough=thorough)
-    if not np.isfinite(case.seen).any():
-        no_number = ("all of these values are NaN or inf, which no known mistake produces",)
+    if no_number := _no_number(case):
         return Diagnosis((), no_number if case.seen.size else ())
-    if _all_zero(case):
-        return Diagnosis((), (_ZERO,))
     tolerated = rounding
     if allowed is None:
         allowed = rounding.of(case.edit(""), case.values)
@@ -164,6 +161,13 @@ def diagnose(
     settled = any(not freedom(candidate) and not candidate.also for candidate, _ in chosen)
     spent = search.budget.used / _work(search.large, thorough)
     return Diagnosis(findings, words, searching, edits, spent, where.ask, settled)
+
+
+def _no_number(case: Case) -> tuple[str, ...]:
+    """Why no mistake is looked for in values of which none tells anything."""
+    if not np.isfinite(case.seen).any():
+        return ("all of these values are NaN or inf, which no known mistake produces",)
+    return (_ZERO,) if _all_zero(case) else ()
 
 
 def _all_zero(case: Case) -> bool:
