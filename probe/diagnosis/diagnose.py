@@ -129,8 +129,10 @@ def diagnose(
     small, and threads that wait for each other on a busy machine take twenty times as long.
     """
     case = replace(case, thorough=thorough)
-    if no_number := _no_number(case):
-        return Diagnosis((), no_number if case.seen.size else ())
+    if not case.seen.size:
+        return Diagnosis(())
+    if reason := _why_not_searched(case):
+        return Diagnosis((), (reason,))
     tolerated = rounding
     if allowed is None:
         allowed = rounding.of(case.edit(""), case.values)
@@ -163,11 +165,11 @@ def diagnose(
     return Diagnosis(findings, words, searching, edits, spent, where.ask, settled)
 
 
-def _no_number(case: Case) -> tuple[str, ...]:
-    """Why no mistake is looked for in values of which none tells anything."""
+def _why_not_searched(case: Case) -> str:
+    """Why no mistake is looked for in values that tell nothing; "" of others."""
     if not np.isfinite(case.seen).any():
-        return ("all of these values are NaN or inf, which no known mistake produces",)
-    return (_ZERO,) if _all_zero(case) else ()
+        return "all of these values are NaN or inf, which no known mistake produces"
+    return _ZERO if _all_zero(case) else ""
 
 
 def _all_zero(case: Case) -> bool:

@@ -133,9 +133,9 @@ def test_elements_that_agree_tell_what_is_right(monkeypatch):
     assert json.loads(report.to_json())["ask"] == report.ask
 
 
-@pytest.mark.parametrize("made", [Clipped, Causal, Cumulative])
-def test_elements_that_agree_anyway_tell_nothing(made, monkeypatch):
-    report = of(made, "late tokens", monkeypatch)
+@pytest.mark.parametrize("block", [Clipped, Causal, Cumulative])
+def test_elements_that_agree_anyway_tell_nothing(block, monkeypatch):
+    report = of(block, "late tokens", monkeypatch)
     assert not report.findings, report
     assert "depend on all" not in "; ".join(report.diagnosis), report.diagnosis
     assert report.ask
@@ -157,8 +157,10 @@ def test_what_undone_steps_give_tells_on_which_side_it_is(wrong, told, monkeypat
 def test_another_operand_may_be_what_differs(monkeypatch):
     report = of(Gate, "value", monkeypatch)
     assert not report.findings, report
-    told = "does not give values that a sigmoid gives: the difference is in what follows or in the "
-    assert told + "output of value" in "; ".join(map(line, report.diagnosis)), report.diagnosis
+    words = (
+        "does not give values that a sigmoid gives: the difference is in what follows or in the "
+    )
+    assert words + "output of value" in "; ".join(map(line, report.diagnosis)), report.diagnosis
 
 
 def test_a_layer_is_asked_for_an_input_of_its_own_shape(monkeypatch):

@@ -408,25 +408,27 @@ class Gated(nn.Module):
         return both.flip(-1) * α[..., 1:2]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="says only which line runs")
 @pytest.mark.parametrize(
-    ("wrong", "claim"),
+    ("wrong", "claim", "before"),
     [
         (
             lambda keep, b: (keep * b.tanh() - (1 - keep) * (b.abs() + 3)).flip(-1) * keep[:, 1:2],
             "in the sum `α * torch.tanh(b) + (1 - α) * (b.abs() + 3)`",
+            "in the sum",
         ),
         (
             lambda keep, b: (keep * b.tanh() + (1 - keep) * (b.abs() + 3)).flip(-1),
             "the part `α[..., 1:2]` is not multiplied with the output of flip",
+            "the output of indexing is not multiplied with the output of flip",
         ),
     ],
 )
-def test_arithmetic_without_names_is_quoted(wrong, claim):
+def test_arithmetic_without_names_is_quoted(wrong, claim, before):
     torch.manual_seed(2)
     model, x = Gated().eval(), torch.randn(7, 5)
     with torch.no_grad():
         first, b = model.up(x).chunk(2, -1)
         values = wrong(torch.sigmoid(first), b).numpy()
     finding = probe.check(model, "", x.numpy(), expected=values).findings[0]
-    assert claim in finding.claim and finding.left <= 1, finding
+    words = claim if sys.version_info >= (3, 11) else before  # which says only what line runs
+    assert words in finding.claim and finding.left <= 1, finding

@@ -214,11 +214,11 @@ def _step_names(case: Case) -> list[str]:
 def _with_code(case: Case, names: Sequence[str]) -> list[str]:
     """The names, with their expressions those that several calls have, each with its own."""
     codes = [_code(case, position) for position in range(len(names))]
-    kinds = defaultdict[str, set[str]](set)
+    codes_of = defaultdict[str, set[str]](set)
     for name, code in zip(names, codes, strict=True):
-        kinds[name].add(code)
+        codes_of[name].add(code)
     return [
-        f"{name} ({code})" if len(kinds[name]) > 1 and "" not in kinds[name] else name
+        f"{name} ({code})" if len(codes_of[name]) > 1 and "" not in codes_of[name] else name
         for name, code in zip(names, codes, strict=True)
     ]
 
